@@ -1,0 +1,110 @@
+"""The MRI measurement: Cartesian multi-coil k-space as it was in the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inverse.errors import DataError
+from inverse.grid import Grid
+
+__all__ = ["KSpace"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KSpace:
+    """Cartesian multi-coil k-space with its sampling, geometry and noise.
+
+    k-space is centred: the zero frequency is at index n//2 of every axis, so that a centred
+    orthonormal FFT of it is the coil images.
+
+    Parameters
+    ----------
+    samples : (slice, coil, *grid), complex64
+        Raw samples, zero where nothing was acquired; grid is (y, x) for slices, (z, y, x) for one
+        volume (then slice is 1). x is the readout. Averages have been averaged.
+    mask : (1 or slice, *grid), bool
+        True where a sample was acquired; 1 when all slices share it.
+    grid : Grid
+        Geometry of the *encoded* matrix (readout oversampling included); grid.shape is
+        (slice, y, x) or (z, y, x).
+    recon_shape : (nz, ny, nx), optional
+        Size that the scanner meant the image to have; the image is cropped to it about its centre.
+    noise : (coil, n), complex64, optional
+        Noise-only samples, scaled to the receiver bandwidth of `samples`.
+    reference : (z, y, x), optional
+        Ground truth stored in the file (simulations, fastMRI), on the cropped grid.
+    reference_kind : {"magnitude", "complex", "rss"}, optional
+        What `reference` is.
+    acquisition : dict
+        Allow-listed facts for the output headers, never a name, date or identifier: field_t,
+        echo_time_ms, repetition_time_ms, flip_angle_deg, inversion_time_ms, ...
+    origin : dict
+        Where it came from: format, sha256 of each file, reader notes ("averaged 2 repetitions").
+
+    Raises
+    ------
+    DataError
+        If shapes disagree, a sample is not finite, or nothing was sampled.
+    """
+
+    samples: NDArray[np.complex64]
+    mask: NDArray[np.bool_]
+    grid: Grid
+    recon_shape: tuple[int, int, int] | None = None
+    noise: NDArray[np.complex64] | None = None
+    reference: NDArray[np.generic] | None = None
+    reference_kind: str | None = None
+    acquisition: dict[str, float | str] = field(default_factory=dict)
+    origin: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        spatial = self.samples.shape[2:]
+        if self.samples.ndim not in {4, 5} or (self.samples.ndim == 5 and len(self.samples) != 1):
+            raise DataError(
+                f"k-space expected shape (slice, coil, y, x) or (1, coil, z, y, x), "
+                f"got {self.samples.shape}"
+            )
+        if self.mask.shape[1:] != spatial or self.mask.shape[0] not in {1, len(self.samples)}:
+            raise DataError(
+                f"k-space of shape {self.samples.shape} expected a mask of shape "
+                f"(1 or {len(self.samples)}, {', '.join(map(str, spatial))}), got {self.mask.shape}"
+            )
+        volume = spatial if self.is_3d else (len(self.samples), *spatial)
+        if self.grid.shape != volume:
+            raise DataError(f"k-space expected a grid of {volume} voxels, got {self.grid.shape}")
+        if self.noise is not None and (self.noise.ndim != 2 or len(self.noise) != self.n_coils):
+            raise DataError(
+                f"noise expected shape ({self.n_coils}, n), got {self.noise.shape}"
+            )
+        if not self.mask.any():
+            raise DataError("k-space expected at least one sample, the mask is empty")
+        bad = ~np.isfinite(self.samples)
+        if bad.any():
+            first = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise DataError(
+                f"k-space holds {int(bad.sum())} samples that are NaN or infinite, "
+                f"the first at [slice, coil, ...] = {first}"
+            )
+
+    @property
+    def is_3d(self) -> bool:
+        """True for one volume with two phase-encode axes, False for slices."""
+        return self.samples.ndim == 5
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices that are encoded separately (1 for a volume)."""
+        return int(self.samples.shape[0])
+
+    @property
+    def n_coils(self) -> int:
+        """Number of receive channels."""
+        return int(self.samples.shape[1])
+
+    @property
+    def acceleration(self) -> float:
+        """Matrix size over number of samples."""
+        return float(self.mask.size / self.mask.sum())

@@ -1,0 +1,70 @@
+"""The problem that every method solves: y = A x + n."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inverse.errors import DataError
+from inverse.grid import Grid
+from operators import LinearOperator
+
+__all__ = ["Problem"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """A linear operator, whitened data and their noise level.
+
+    y = A x + n, with n white: real and imaginary part of each sample have standard deviation
+    `noise_std`, so the expected squared residual is 2 m noise_std^2 for m complex samples.
+
+    Parameters
+    ----------
+    operator : LinearOperator
+        A; its leading `n_batch_axes` domain axes are independent unknowns (slices).
+    data : Tensor, (*operator.range.shape)
+        y, zero where nothing was sampled.
+    noise_std : float
+        See above; in the units of `data`, which are those of x for a unitary A.
+    n_samples : int
+        m, how many complex samples of y were measured (masked ones do not count).
+    grid : Grid
+        Geometry of the finished image (z, y, x).
+    n_batch_axes : int
+        Leading axes of x that are independent of each other.
+    scale : float
+        y was divided by this; `finish` multiplies it back, so images are in the file's units.
+    reference : (z, y, x), optional
+        Ground truth on `grid` in the file's units.
+    details : mapping of str to array
+        What the report shows of the preparation: "csm", "mask", "noise_covariance" ...
+    notes : mapping of str to str, number
+        What preparation chose and why, for the provenance.
+    crop : (nz, ny, nx)
+        x is cropped to this about its centre when finished.
+    """
+
+    operator: LinearOperator
+    data: torch.Tensor
+    noise_std: float
+    n_samples: int
+    grid: Grid
+    n_batch_axes: int = 0
+    scale: float = 1.0
+    reference: NDArray[np.generic] | None = None
+    details: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if tuple(self.data.shape) != self.operator.range.shape:
+            raise DataError(
+                f"a problem's data expected shape {self.operator.range.shape}, "
+                f"got {tuple(self.data.shape)}"
+            )
+        if not self.noise_std >= 0:
+            raise DataError(f"a problem's noise_std expected a number >= 0, got {self.noise_std}")

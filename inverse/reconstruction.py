@@ -1,0 +1,201 @@
+"""The reconstruction: an image with its geometry, how far it can be trusted, and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inverse.grid import Grid
+from inverse.problem import Problem
+
+__all__ = ["Diagnostics", "Reconstruction", "finish"]
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """What the solver did and how well the image explains the data.
+
+    Parameters
+    ----------
+    residual_std : float
+        Root mean square of the real and imaginary parts of y - A x over the measured samples.
+    noise_std : float
+        What it should be: the noise level of the problem, in the same units.
+    status : str
+        Why the iteration stopped, in words.
+    iterations, n_operator, n_denoiser : int
+        Outer iterations; applications of A^H A (or of A and A^H); prior evaluations.
+    seconds : mapping of str to float
+        Wall time by stage.
+    history : tuple of float
+        Residual or objective by iteration, for the convergence plot.
+    warnings : tuple of str
+        What the person should know before trusting the image.
+    """
+
+    residual_std: float
+    noise_std: float
+    status: str = ""
+    iterations: int = 0
+    n_operator: int = 0
+    n_denoiser: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    history: tuple[float, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def residual_to_noise(self) -> float:
+        """1 when the image explains the data exactly to within their noise; NaN without noise."""
+        return self.residual_std / self.noise_std if self.noise_std > 0 else float("nan")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reconstruction:
+    """A finished image.
+
+    Parameters
+    ----------
+    image : (z, y, x), complex64
+        In the units of the file.
+    grid : Grid
+        Where its voxels are.
+    method : str
+        Name of the method that made it.
+    settings : mapping
+        Every setting the method ran with, chosen automatically or not.
+    diagnostics : Diagnostics
+    baseline : (z, y, x), complex64
+        Zero-filled image of the same data, for comparison.
+    reference : (z, y, x), optional
+        Ground truth, when the file held one.
+    details : mapping of str to array
+        Coil maps, mask ... as in `Problem`.
+    provenance : mapping
+        JSON-ready record: inputs' sha256, versions, command, seed, preparation, settings, timings.
+    """
+
+    image: NDArray[np.complex64]
+    grid: Grid
+    method: str
+    settings: Mapping[str, object]
+    diagnostics: Diagnostics
+    baseline: NDArray[np.complex64]
+    reference: NDArray[np.generic] | None = None
+    details: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    provenance: Mapping[str, object] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write the image in the format of the name's ending and its provenance beside it.
+
+        Parameters
+        ----------
+        path : str or Path
+            ``.nii``, ``.nii.gz`` (magnitude), ``.h5`` (complex), ``.npz`` or a folder name for a DICOM series.
+
+        Returns
+        -------
+        list of Path
+            Every file written.
+
+        Raises
+        ------
+        UsageError
+            If the ending is none of these.
+        ResourceError
+            If the disk is full or not writable; what was there before stays.
+        """
+        from inverse.io import save
+
+        return save(self, Path(path))
+
+    def report(self, path: str | Path) -> Path:
+        """Write the self-contained HTML report and return its path."""
+        from inverse.report import write_report
+
+        return write_report(self, Path(path))
+
+
+def finish(
+    problem: Problem,
+    x: torch.Tensor,
+    *,
+    method: str,
+    settings: Mapping[str, object],
+    diagnostics: Diagnostics | None = None,
+) -> Reconstruction:
+    """Turn the unknown of a problem into a reconstruction: maps joined, cropped, rescaled, checked.
+
+    Parameters
+    ----------
+    problem : Problem
+    x : Tensor, (*problem.operator.domain.shape)
+        What a method found.
+    method : str
+        Its name.
+    settings : mapping
+        Its settings.
+    diagnostics : Diagnostics, optional
+        Counts and history; the residual in it is recomputed here from `x`.
+    """
+    residual = problem.data - problem.operator(x)
+    energy = float(torch.linalg.vector_norm(residual).double() ** 2)
+    residual_std = (energy / (2 * problem.n_samples)) ** 0.5
+    found = diagnostics or Diagnostics(residual_std, problem.noise_std)
+    checked = Diagnostics(
+        residual_std=residual_std * problem.scale,
+        noise_std=problem.noise_std * problem.scale,
+        status=found.status,
+        iterations=found.iterations,
+        n_operator=found.n_operator,
+        n_denoiser=found.n_denoiser,
+        seconds=found.seconds,
+        history=found.history,
+        warnings=found.warnings,
+    )
+    return Reconstruction(
+        image=_as_image(problem, x),
+        grid=problem.grid,
+        method=method,
+        settings=dict(settings),
+        diagnostics=checked,
+        baseline=_as_image(problem, problem.operator.adjoint(problem.data)),
+        reference=problem.reference,
+        details=problem.details,
+        provenance={"preparation": dict(problem.notes)},
+    )
+
+
+def _as_image(problem: Problem, x: torch.Tensor) -> NDArray[np.complex64]:
+    axes = problem.operator.domain.axes
+    image = x.detach()
+    if "map" in axes:
+        dim = axes.index("map") - len(axes)
+        # Soft-SENSE images share one object: magnitudes add in quadrature, the first map's phase leads.
+        magnitude = torch.linalg.vector_norm(image, dim=dim)
+        image = torch.polar(magnitude, image.select(dim, 0).angle())
+    volume = image.cpu().numpy().reshape((-1, *image.shape[-2:])) * problem.scale
+    return np.ascontiguousarray(centre_crop(volume, problem.grid.shape), dtype=np.complex64)
+
+
+def centre_crop(
+    volume: NDArray[np.generic], shape: tuple[int, ...]
+) -> NDArray[np.generic]:
+    """Cut `volume` to `shape` so that index n//2 of every axis stays index n//2.
+
+    Parameters
+    ----------
+    volume : (..., *any)
+        At least as large as `shape` along its last axes.
+    shape : tuple of int
+        Wanted sizes of the last axes.
+    """
+    window = tuple(
+        slice(have // 2 - want // 2, have // 2 - want // 2 + want)
+        for have, want in zip(volume.shape[volume.ndim - len(shape) :], shape, strict=True)
+    )
+    return volume[(..., *window)]

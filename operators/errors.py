@@ -1,0 +1,19 @@
+"""What an operator refuses, each also the builtin a caller would guess."""
+
+__all__ = ["DeviceError", "DtypeError", "OperatorError", "ShapeError"]
+
+
+class OperatorError(Exception):
+    """Root of every deliberate error of this package."""
+
+
+class ShapeError(OperatorError, ValueError):
+    """An array does not have the shape that the operator declares."""
+
+
+class DtypeError(OperatorError, TypeError):
+    """An array does not have the dtype that the operator declares."""
+
+
+class DeviceError(OperatorError, ValueError):
+    """An array lives on another device than the operator's own tensors."""
