@@ -1,0 +1,251 @@
+"""How an image was made: inputs' hashes, versions, command, seed, settings, timings.
+
+A record says everything that is needed to make the image again and nothing about the person who
+made it or who was scanned: no user, host or file name and no path. Files are an index and a hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inverse.errors import DataError
+
+__all__ = ["Recipe", "json_ready", "public_command", "record", "sha256_of_array", "sha256_of_file"]
+
+SCHEMA = "inverse-suite provenance 1"
+
+_DISTRIBUTION = "inverse-suite"
+_PACKAGES = ("torch", "numpy", "scipy", "h5py", "array-api-compat", "nibabel", "pydicom")
+_LARGEST_LIST = 64
+_HIDDEN = "<path>"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What to run again to get the same voxels from the same inputs.
+
+    Parameters
+    ----------
+    method : str
+        Name of the method that ran, never "auto".
+    prior : str, optional
+        Name of a prior, or ``sha256:...`` of its file.
+    maps : int
+        Sets of coil maps.
+    seed : int
+    device : str
+        Type and name, e.g. ``cpu``.
+    threads : int, optional
+        Of the linear algebra; sums in another order differ in the last digit.
+    settings : mapping
+        Every setting of the method.
+    """
+
+    method: str
+    prior: str | None = None
+    maps: int = 1
+    seed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read the recipe out of the provenance file beside an image.
+
+        Raises
+        ------
+        DataError
+            If the file is not the record of a run.
+        """
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            recipe = found.get("provenance", found)["recipe"]
+            return cls(**{f.name: recipe[f.name] for f in fields(cls) if f.name in recipe})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(
+                f"the recipe expected a provenance file (.json) as it is written beside an image, "
+                f"got something unreadable ({type(error).__name__})"
+            ) from error
+
+
+def record(
+    recipe: Recipe,
+    *,
+    inputs: Mapping[str, object],
+    preparation: Mapping[str, object],
+    image: NDArray[np.generic],
+    seconds: Mapping[str, float],
+    command: Sequence[str] = (),
+) -> dict[str, object]:
+    """Return the JSON-ready record of a run.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What ran.
+    inputs : mapping
+        Where the data came from, as `KSpace.origin` has it: format, sha256 of each file, notes.
+    preparation : mapping
+        What preparation chose and why.
+    image : (z, y, x)
+        The finished voxels; their hash goes into the record.
+    seconds : mapping of str to float
+        Wall time by stage.
+    command : sequence of str, optional
+        The command line, from `public_command`.
+
+    Returns
+    -------
+    dict
+        Plain JSON types only.
+
+    Examples
+    --------
+    >>> made = record(
+    ...     Recipe("tv", seed=3), inputs={}, preparation={}, image=np.zeros((1, 2, 2)), seconds={}
+    ... )
+    >>> made["recipe"]["method"], made["recipe"]["seed"]
+    ('tv', 3)
+    """
+    facts = {
+        "schema": SCHEMA,
+        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipe": asdict(recipe),
+        "inputs": inputs,
+        "preparation": preparation,
+        "voxels_sha256": sha256_of_array(image),
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        "command": list(command),
+        "versions": versions(),
+        "commit": commit(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+    return {name: json_ready(value) for name, value in facts.items()}
+
+
+def versions() -> dict[str, str]:
+    """Return the version of the suite, of Python and of the packages that compute."""
+    found = {"python": platform.python_version()}
+    for name in (_DISTRIBUTION, *_PACKAGES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def commit() -> str | None:
+    """Return the git commit of a checkout, ``-dirty`` when files were changed; None otherwise."""
+    root = Path(__file__).resolve().parent.parent
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(  # noqa: S603 - a fixed command on our own folder
+            [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def public_command(arguments: Iterable[str], files: Mapping[str, str]) -> list[str]:
+    """Return a command line with its files named by their part in it.
+
+    Parameters
+    ----------
+    arguments : iterable of str
+        What followed the command's name.
+    files : mapping of str to str
+        What stands for each file, e.g. ``{"scan.h5": "<input 1>"}``.
+
+    Examples
+    --------
+    >>> public_command(["recon", "J Doe.h5", "--report=/home/me/r.html"], {"J Doe.h5": "<input 1>"})
+    ['inverse', 'recon', '<input 1>', '--report=<path>']
+    """
+    shown = ["inverse"]
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if argument in files:
+            shown.append(files[argument])
+        elif equals and value in files:
+            shown.append(f"{option}={files[value]}")
+        elif equals and _is_location(value):
+            shown.append(f"{option}={_HIDDEN}")
+        else:
+            shown.append(_public(argument))
+    return shown
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_array(values: NDArray[np.generic]) -> str:
+    """Return the SHA-256 of an array's shape, dtype and values (C order), in hexadecimal."""
+    digest = hashlib.sha256(f"{values.shape} {values.dtype.str}".encode())
+    digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def json_ready(value: object) -> object:
+    """Return `value` in plain JSON types, without anything that says where files lie.
+
+    Numbers that JSON cannot hold become strings, arrays of more than 64 values their shape and
+    hash, paths ``<path>``.
+
+    Examples
+    --------
+    >>> json_ready({"std": np.float32(0.5), "axes": (0, 1), "weights": Path("/home/me/w.npz")})
+    {'std': 0.5, 'axes': [0, 1], 'weights': '<path>'}
+    """
+    if isinstance(value, Mapping):
+        return {_public(str(key)): json_ready(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray) and value.size > _LARGEST_LIST:
+        return {"shape": list(value.shape), "sha256": sha256_of_array(value)}
+    if isinstance(value, np.ndarray | np.generic):
+        return json_ready(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [json_ready(entry) for entry in value]
+    return _json_scalar(value)
+
+
+def _json_scalar(value: object) -> None | bool | int | float | str:
+    if isinstance(value, Path):
+        return _HIDDEN
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _public(str(value))
+
+
+def _public(text: str) -> str:
+    """Return `text`, or ``<path>`` when it is an absolute path or one below a home folder."""
+    return _HIDDEN if _is_location(text) else text
+
+
+def _is_location(text: str) -> bool:
+    is_absolute = PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
+    return is_absolute or text.startswith("~")
