@@ -231,7 +231,7 @@ def json_ready(value: object) -> object:
     return _json_scalar(value)
 
 
-def _json_scalar(value: object) -> None | bool | int | float | str:
+def _json_scalar(value: object) -> bool | int | float | str | None:
     if isinstance(value, Path):
         return _HIDDEN
     if isinstance(value, float) and not math.isfinite(value):
