@@ -1,0 +1,151 @@
+"""Vector operations in place on torch tensors.
+
+On the CPU the scalars of a recurrence are NumPy arrays, which cost a fraction of a torch call; on a
+device they stay there. Complex tensors are seen as real ones of twice the length, since every
+factor of a Hermitian recurrence is real and real kernels are the faster ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+import array_api_compat.numpy
+import array_api_compat.torch
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from solvers.errors import SolverError
+from solvers.vectors import Scalars, Vectors
+
+__all__ = ["TorchVectors"]
+
+# Above this length one BLAS dot a system beats torch's batched product, measured on the CPU.
+_LONG = 4096
+
+
+@final
+class TorchVectors(Vectors):
+    """Vectors of torch; every update is in place.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
+    >>> TorchVectors(x, 1).norm(x).tolist()
+    [5.0, 2.0]
+    """
+
+    def __init__(self, like: torch.Tensor, n_batch_axes: int) -> None:
+        super().__init__(like, n_batch_axes)
+        if like.device.type == "mps":
+            raise SolverError(
+                "solvers keep their scalars in double precision, which the device 'mps' lacks. "
+                "Move the operator and the data to the CPU."
+            )
+        self._device = like.device
+        self._on_cpu = like.device.type == "cpu"
+        self._real_dtype = like.dtype.to_real()
+        self.scalars = array_api_compat.numpy if self._on_cpu else array_api_compat.torch
+
+    def _rows(self, x: torch.Tensor) -> torch.Tensor:
+        """See x as (n_systems, reals); shares memory with x when x is contiguous."""
+        if self.is_complex:
+            x = torch.view_as_real(x.resolve_conj())
+        return x.reshape(self.n_systems, -1)
+
+    def _natural(self, rows: torch.Tensor) -> torch.Tensor:
+        if self.is_complex:
+            return torch.view_as_complex(rows.reshape(*self.shape, 2))
+        return rows.reshape(self.shape)
+
+    def _column(self, a: Scalars) -> torch.Tensor:
+        if self._on_cpu:
+            a = torch.from_numpy(a)
+        column: torch.Tensor = a.to(self._real_dtype).reshape(-1, 1)
+        return column
+
+    def _mask(self, systems: Scalars) -> torch.Tensor:
+        mask: torch.Tensor = torch.as_tensor(systems, device=self._device).reshape(-1, 1)
+        return mask
+
+    def _as_float(self, a: float | Scalars) -> float | None:
+        """Return the factor as a number where that needs no wait for the device."""
+        if isinstance(a, float):
+            return a
+        return float(a[0]) if self._on_cpu and self.n_systems == 1 else None
+
+    def scalars_of(self, values: float | NDArray[np.generic]) -> Scalars:  # noqa: D102
+        wide = np.array(np.broadcast_to(np.asarray(values), (self.n_systems,)))
+        if wide.dtype != np.bool_:
+            wide = wide.astype(np.float64)
+        return wide if self._on_cpu else torch.from_numpy(wide).to(self._device)
+
+    def host(self, values: Scalars) -> NDArray[Any]:  # noqa: D102
+        return np.asarray(values if self._on_cpu else values.cpu().numpy())
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:  # noqa: D102
+        with np.errstate(all="ignore"), torch.no_grad():
+            yield
+
+    def zeros(self) -> torch.Tensor:  # noqa: D102
+        return torch.zeros(self.shape, dtype=self.dtype, device=self._device)
+
+    def copy(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        return x.detach().resolve_conj().clone(memory_format=torch.contiguous_format)
+
+    def dot(self, x: torch.Tensor, y: torch.Tensor) -> Scalars:  # noqa: D102
+        rows_x, rows_y = self._rows(x), self._rows(y)
+        if not self._on_cpu:
+            # A sum, not a matrix product: the latter may round to 10 bits (TF32).
+            return torch.sum(rows_x * rows_y, dim=1, dtype=torch.float64)
+        if self.n_systems == 1 or rows_x.shape[1] >= _LONG:
+            pairs = zip(rows_x, rows_y, strict=True)
+            return np.array([torch.dot(u, v).item() for u, v in pairs])
+        return torch.linalg.vecdot(rows_x, rows_y).double().numpy()
+
+    def vdot(self, x: torch.Tensor, y: torch.Tensor) -> Scalars:  # noqa: D102
+        shape = (self.n_systems, -1)
+        product = torch.linalg.vecdot(x.reshape(shape), y.reshape(shape))
+        product = product.to(torch.complex128 if self.is_complex else torch.float64)
+        return product.resolve_conj().numpy() if self._on_cpu else product
+
+    def peak(self, x: torch.Tensor) -> NDArray[np.float64]:  # noqa: D102
+        low, high = torch.aminmax(self._rows(x), dim=1)
+        return np.asarray(torch.maximum(-low, high).double().cpu().numpy())
+
+    def scale(self, a: float | Scalars, y: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        number = self._as_float(a)
+        if number is None:
+            self._rows(y).mul_(self._column(a))
+            return y
+        return y.mul_(number)
+
+    def axpy(  # noqa: D102
+        self, a: float | Scalars, x: torch.Tensor, y: torch.Tensor
+    ) -> torch.Tensor:
+        number = self._as_float(a)
+        if number is None:
+            self._rows(y).addcmul_(self._rows(x), self._column(a))
+            return y
+        return y.add_(x, alpha=number)
+
+    def xpby(  # noqa: D102
+        self, x: torch.Tensor, b: float | Scalars, y: torch.Tensor
+    ) -> torch.Tensor:
+        number = self._as_float(b)
+        if number is None:
+            rows = self._rows(y)
+            torch.addcmul(self._rows(x), rows, self._column(b), out=rows)
+            return y
+        return torch.add(x, y, alpha=number, out=y)
+
+    def fill(self, systems: Scalars, value: float, y: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        return self._natural(self._rows(y).masked_fill(self._mask(systems), value))
+
+    def select(  # noqa: D102
+        self, systems: Scalars, x: torch.Tensor, y: torch.Tensor
+    ) -> torch.Tensor:
+        return self._natural(torch.where(self._mask(systems), self._rows(x), self._rows(y)))
