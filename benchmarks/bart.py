@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bart", "from_bart", "is_installed", "to_bart", "version"]
+__all__ = ["bart", "from_bart", "is_installed", "read", "to_bart", "version"]
 
 COIL_DIM = 3
 
@@ -31,7 +31,8 @@ def _write(path: Path, array: NDArray[np.complex64]) -> None:
     array.astype(np.complex64).ravel(order="F").tofile(path.with_suffix(".cfl"))
 
 
-def _read(path: Path) -> NDArray[np.complex64]:
+def read(path: Path) -> NDArray[np.complex64]:
+    """Read a .cfl with its .hdr, all of BART's dimensions."""
     shape = tuple(int(n) for n in path.with_suffix(".hdr").read_text().splitlines()[1].split())
     return np.fromfile(path.with_suffix(".cfl"), np.complex64).reshape(shape, order="F")
 
@@ -77,4 +78,4 @@ def bart(*command: str | NDArray[np.generic], n_outputs: int = 1) -> list[NDArra
         subprocess.run(
             ["bart", *words, *map(str, outputs)], check=True, capture_output=True, text=True
         )
-        return [_read(path) for path in outputs]
+        return [read(path) for path in outputs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -18,7 +19,16 @@ from numpy.typing import NDArray
 
 from benchmarks import bart
 
-__all__ = ["Contender", "Table", "Timing", "environment", "one_thread", "race", "relative_error"]
+__all__ = [
+    "Contender",
+    "Table",
+    "Timing",
+    "environment",
+    "one_thread",
+    "pictures_folder",
+    "race",
+    "relative_error",
+]
 
 RESULTS = Path(__file__).parent / "results"
 THREAD_VARIABLES = (
@@ -41,6 +51,14 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def pictures_folder() -> Path | None:
+    """Return the folder given with --pictures, if any."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", type=Path, help="write pictures of the images here")
+    folder = parser.parse_args().pictures
+    return None if folder is None else Path(folder)
 
 
 def cpu_seconds() -> float:

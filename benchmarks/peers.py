@@ -50,12 +50,14 @@ def sigpy_tv(kspace: Array, maps: Array, weight: float, iterations: int = 100) -
     return np.asarray(app.run())
 
 
-def sigpy_espirit(kspace: Array, calibration: int = 24, kernel: int = 6) -> Array:
-    """One set of maps, no cropping, sigpy's own 100 power iterations."""
+def sigpy_espirit(
+    kspace: Array, calibration: int = 24, kernel: int = 6, crop: float = 0.0
+) -> Array:
+    """One set of maps, cropped where the eigenvalue is below `crop`; 100 power iterations."""
     from sigpy.mri.app import EspiritCalib
 
     app = EspiritCalib(
-        kspace, calib_width=calibration, kernel_width=kernel, crop=0, show_pbar=False
+        kspace, calib_width=calibration, kernel_width=kernel, crop=crop, show_pbar=False
     )
     return np.asarray(app.run())
 

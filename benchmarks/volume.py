@@ -41,7 +41,7 @@ def main() -> None:
 
     image = template()
     maps = unit_norm(birdcage_maps((8, SIZE, SIZE, SIZE)).astype(np.complex64))
-    disc = np.abs(poisson((SIZE, SIZE), 6, calib=(16, 16), seed=0)) > 0
+    disc = np.abs(poisson((SIZE, SIZE), 6, calib=(8, 8), seed=0)) > 0
     mask = disc[:, :, None]
     rng = np.random.default_rng(0)
     noise = NOISE_STD * (rng.standard_normal((2, *maps.shape)).astype(np.float32))
