@@ -1,0 +1,206 @@
+"""The sentences of the report: what the residual means, what kind of image it is, what to cite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from inverse.reconstruction import Reconstruction
+from inverse.report.orientation import Hanging
+from inverse.report.viewer import Viewer
+
+__all__ = [
+    "Verdict",
+    "citations",
+    "image_kind",
+    "residual_verdict",
+    "title_of",
+    "viewer_hints",
+]
+
+_TITLES = {
+    "zero_filled": "Zero-filled",
+    "cg_sense": "CG-SENSE",
+    "l1_wavelet": "L1-wavelet",
+    "tv": "Total variation",
+    "pnp_hqs": "Plug-and-play HQS",
+    "dds": "Decomposed diffusion sampling",
+}
+_CLOSE = (0.9, 1.1)
+_SUITE = (
+    "inverse-suite: from a measurement file to an image you can trust. Version {version}. "
+    "Apache-2.0."
+)
+_REFERENCES = {
+    "cg_sense": (
+        "Pruessmann KP, Weiger M, Börnert P, Boesiger P. Advances in sensitivity encoding with "
+        "arbitrary k-space trajectories. Magn Reson Med 2001;46:638-651. doi:10.1002/mrm.1241",
+    ),
+    "l1_wavelet": (
+        "Lustig M, Donoho D, Pauly JM. Sparse MRI: the application of compressed sensing for "
+        "rapid MR imaging. Magn Reson Med 2007;58:1182-1195. doi:10.1002/mrm.21391",
+        "Beck A, Teboulle M. A fast iterative shrinkage-thresholding algorithm for linear inverse "
+        "problems. SIAM J Imaging Sci 2009;2:183-202. doi:10.1137/080716542",
+    ),
+    "tv": (
+        "Block KT, Uecker M, Frahm J. Undersampled radial MRI with multiple coils: iterative image "
+        "reconstruction using a total variation constraint. Magn Reson Med 2007;57:1086-1098. "
+        "doi:10.1002/mrm.21236",
+    ),
+    "pnp_hqs": (
+        "Zhang K, Li Y, Zuo W, Zhang L, Van Gool L, Timofte R. Plug-and-play image restoration "
+        "with deep denoiser prior. IEEE Trans Pattern Anal Mach Intell 2022;44:6360-6376. "
+        "doi:10.1109/TPAMI.2021.3088914",
+    ),
+    "dds": (
+        "Chung H, Lee S, Ye JC. Decomposed diffusion sampler for accelerating large-scale inverse "
+        "problems. ICLR 2024. arXiv:2303.05754",
+    ),
+}
+_ESPIRIT = (
+    "Uecker M, Lai P, Murphy MJ, et al. ESPIRiT: an eigenvalue approach to autocalibrating "
+    "parallel MRI. Magn Reson Med 2014;71:990-1001. doi:10.1002/mrm.24751"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the residual says.
+
+    Parameters
+    ----------
+    tone : {"good", "caution", "unknown"}
+    headline : str
+        One sentence with the number.
+    meaning : str
+        What follows from it.
+    """
+
+    tone: str
+    headline: str
+    meaning: str
+
+
+def title_of(method: str) -> str:
+    """Return the name of a method as people write it.
+
+    Examples
+    --------
+    >>> title_of("cg_sense"), title_of("my_own")
+    ('CG-SENSE', 'my own')
+    """
+    return _TITLES.get(method, method.replace("_", " "))
+
+
+def viewer_hints(viewer: Viewer, hanging: Hanging) -> tuple[str, ...]:
+    """Return what to know about the pictures: how to handle them and how they were made.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    hanging : Hanging
+    """
+    hints = ["Drag on an image: across for the window, up and down for the level."]
+    if len(viewer.slices) > 1:
+        hints.append("The wheel changes the slice.")
+    if len(viewer.slices) < viewer.n_slices:
+        hints.append(f"{len(viewer.slices)} of {viewer.n_slices} slices are kept in this report.")
+    hints.append(
+        f"Shown as {hanging.plane} slices in radiological orientation."
+        if hanging.plane
+        else "The file holds no patient orientation; slices are shown as they are stored."
+    )
+    hints.append(f"The zero-filled image is multiplied by {viewer.baseline_scale:.3g} to match.")
+    return tuple(hints)
+
+
+def residual_verdict(ratio: float) -> Verdict:
+    """Say in plain words what a residual-to-noise ratio means.
+
+    Parameters
+    ----------
+    ratio : float
+        Standard deviation of y - A x over that of the noise; NaN when the noise is unknown.
+
+    Returns
+    -------
+    Verdict
+
+    Examples
+    --------
+    >>> residual_verdict(1.03).headline
+    'The image explains the data to 1.03 times their noise.'
+    """
+    if not math.isfinite(ratio):
+        return Verdict(
+            "unknown",
+            "The noise level of these data is not known.",
+            "Whether the image explains the data cannot be judged.",
+        )
+    headline = f"The image explains the data to {ratio:.2f} times their noise."
+    if ratio < _CLOSE[0]:
+        return Verdict(
+            "caution",
+            headline,
+            "It follows part of the noise as well: expect grain, and take the finest detail "
+            "with care.",
+        )
+    if ratio <= _CLOSE[1]:
+        return Verdict("good", headline, "What is left over is what noise alone would leave.")
+    return Verdict(
+        "caution",
+        headline,
+        "Something in the data is not in the image: motion, imperfect coil maps, or a "
+        "regularisation or prior that outweighs the data.",
+    )
+
+
+def image_kind(reconstruction: Reconstruction) -> tuple[str, ...]:
+    """Return the sentences that must be seen before the image is believed.
+
+    Parameters
+    ----------
+    reconstruction : Reconstruction
+
+    Returns
+    -------
+    tuple of str
+        Empty for a measured image made without a learned prior.
+    """
+    inputs, recipe = (
+        part if isinstance(part, Mapping) else {}
+        for part in (reconstruction.provenance.get(key) for key in ("inputs", "recipe"))
+    )
+    sentences = []
+    if inputs.get("simulated"):
+        sentences.append("Simulated data. No patient and no scanner was involved.")
+    prior = reconstruction.settings.get("prior") or recipe.get("prior")
+    if prior:
+        sentences.append(
+            "A learned prior took part in this image. Detail that the data do not determine comes "
+            "from the prior and may not be real."
+        )
+    return tuple(sentences)
+
+
+def citations(reconstruction: Reconstruction, version: str) -> tuple[str, ...]:
+    """Return what a paper that uses this image should cite.
+
+    Parameters
+    ----------
+    reconstruction : Reconstruction
+    version : str
+        Of the suite.
+
+    Returns
+    -------
+    tuple of str
+        The suite, the method, and the calibration when coil maps were estimated.
+    """
+    calibration = (_ESPIRIT,) if "csm" in reconstruction.details else ()
+    return (
+        _SUITE.format(version=version),
+        *_REFERENCES.get(reconstruction.method, ()),
+        *calibration,
+    )
