@@ -1,4 +1,4 @@
-"""Where voxels are in the patient: the one description of geometry that every format converts to."""
+"""Where voxels are in the patient: the one geometry that every format converts to."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Grid:
     slice_thickness_mm : float, optional
         Thickness of the excited slice where it differs from dz.
     is_nominal : bool
-        True when the file held no geometry and unit spacing was assumed.
+        True when the file held no position or no directions, so that these (and the spacing, if
+        it held none either) were assumed. Left and right are then unknown.
 
     Raises
     ------
@@ -89,6 +90,53 @@ class Grid:
         affine[:3, 3] = _LPS_TO_RAS @ self.position_mm((0, 0, 0))
         return affine
 
+    @classmethod
+    def from_affine(cls, affine: ArrayLike, shape: tuple[int, int, int]) -> Grid:
+        """Build the grid of a NIfTI affine, the inverse of `affine`.
+
+        Parameters
+        ----------
+        affine : (4, 4)
+            Voxel index (x, y, z) to R A S millimetres.
+        shape : (nz, ny, nx)
+
+        Raises
+        ------
+        DataError
+            If the affine shears, so that no grid has it.
+
+        Examples
+        --------
+        >>> grid = Grid((3, 4, 5), (5.0, 2.0, 1.0), centre_mm=(7.0, 8.0, 9.0))
+        >>> Grid.from_affine(grid.affine, grid.shape) == grid
+        True
+        """
+        to_lps = _LPS_TO_RAS @ np.asarray(affine, dtype=float)[:3]
+        steps = to_lps[:, :3]
+        lengths = np.linalg.norm(steps, axis=0)
+        if not np.isfinite(to_lps).all() or lengths.min() <= 0:
+            raise DataError("geometry expected a finite, invertible affine")
+        x, y, z = (_triple(column) for column in (steps / lengths).T)
+        centre = to_lps @ np.array([*(n // 2 for n in shape[::-1]), 1.0])
+        return cls(
+            shape,
+            _triple(lengths[::-1]),
+            centre_mm=_triple(centre),
+            x_direction=x,
+            y_direction=y,
+            z_direction=z,
+        )
+
+    def one_slice(self, index: int) -> Grid:
+        """Return the grid of the slice `index` alone."""
+        _, ny, nx = self.shape
+        centre = _triple(self.position_mm((index, ny // 2, nx // 2)))
+        return replace(self, shape=(1, ny, nx), centre_mm=centre)
+
     def crop(self, shape: tuple[int, int, int]) -> Grid:
         """Return the grid after a crop that keeps index n//2 of every axis at the centre."""
         return replace(self, shape=shape)
+
+
+def _triple(vector: NDArray[np.float64]) -> tuple[float, float, float]:
+    return float(vector[0]), float(vector[1]), float(vector[2])

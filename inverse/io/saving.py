@@ -1,0 +1,162 @@
+"""`save`: a reconstruction to the format of the name's ending, with its provenance beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inverse.errors import DataError, UsageError
+from inverse.io import dicom, nifti, result
+from inverse.io.atomic import replacing
+from inverse.io.untrusted import sha256
+
+if TYPE_CHECKING:
+    from inverse.reconstruction import Reconstruction
+
+__all__ = ["save", "sidecar_of"]
+
+_ENDINGS = (".nii.gz", ".nii", ".hdf5", ".h5", ".npz")
+
+
+def save(reconstruction: Reconstruction, path: str | Path, *, phase: bool = False) -> list[Path]:
+    """Write a reconstruction and a JSON file that says how it was made.
+
+    Parameters
+    ----------
+    reconstruction : Reconstruction
+    path : str or Path
+        ``.nii``, ``.nii.gz`` (magnitude), ``.h5``, ``.npz`` (complex), or a name without ending,
+        or a folder, for a DICOM series (magnitude).
+    phase : bool
+        Write the phase, in radians, as a second NIfTI file NAME_phase.
+
+    Returns
+    -------
+    list of Path
+        Every file written; the last is the JSON file, NAME.json.
+
+    Raises
+    ------
+    UsageError
+        If the ending is none of these, or a DICOM folder holds other files.
+    DataError
+        If the image holds values that are not finite.
+    ResourceError
+        If the disk is full or not writable; what was there before stays.
+    """
+    path = Path(path)
+    if not np.isfinite(reconstruction.image).all():
+        raise DataError(f"{path}: not written, the image holds values that are NaN or infinite")
+    ending = _ending(path)
+    if phase and not ending.startswith(".nii"):
+        raise UsageError(f"{path}: phase expected a NIfTI name; the other formats cannot split it")
+    facts: dict[str, object] = {}
+    match ending:
+        case ".nii" | ".nii.gz":
+            written = _save_nifti(reconstruction, path, ending, phase=phase)
+        case "":
+            written, facts = _save_dicom(reconstruction, path)
+        case _:
+            written = _save_complex(reconstruction, path, ending)
+    sidecar = sidecar_of(path)
+    record = _record(reconstruction) | {
+        "output": {
+            "files": [{"name": file.name, "sha256": sha256(file)} for file in written],
+            "shape_zyx": list(reconstruction.image.shape),
+            "spacing_mm_zyx": list(reconstruction.grid.spacing_mm),
+            "affine_ras_mm": reconstruction.grid.affine.tolist(),
+            "geometry_is_nominal": reconstruction.grid.is_nominal,
+            **facts,
+        }
+    }
+    with replacing(sidecar) as part:
+        part.write_text(json.dumps(json.loads(result.to_json(record)), indent=2) + "\n", "utf-8")
+    return [*written, sidecar]
+
+
+def sidecar_of(path: Path) -> Path:
+    """Name of the provenance file: ``out.nii.gz`` has ``out.json``.
+
+    Examples
+    --------
+    >>> sidecar_of(Path("out.nii.gz")).name
+    'out.json'
+    """
+    return path.with_name(path.name.removesuffix(_ending(path)) + ".json")
+
+
+def _ending(path: Path) -> str:
+    name = path.name.lower()
+    for ending in _ENDINGS:
+        if name.endswith(ending) and name != ending and not path.is_dir():
+            return path.name[-len(ending) :]
+    if path.is_dir() or not path.suffix:
+        return ""
+    raise UsageError(
+        f"{path}: expected a name that ends in {', '.join(_ENDINGS)}, "
+        f"or a folder name without ending for DICOM"
+    )
+
+
+def _record(reconstruction: Reconstruction) -> dict[str, object]:
+    return {
+        "method": reconstruction.method,
+        "settings": dict(reconstruction.settings),
+        **reconstruction.provenance,
+    }
+
+
+def _save_nifti(
+    reconstruction: Reconstruction, path: Path, ending: str, *, phase: bool
+) -> list[Path]:
+    image, grid = reconstruction.image, reconstruction.grid
+    description = f"inverse {reconstruction.method}, not for diagnosis"
+    nifti.write(np.abs(image), grid, path, description=description)
+    if not phase:
+        return [path]
+    second = path.with_name(path.name[: -len(ending)] + "_phase" + ending)
+    nifti.write(np.angle(image), grid, second, description=f"{description}, phase in radians")
+    return [path, second]
+
+
+def _save_complex(reconstruction: Reconstruction, path: Path, ending: str) -> list[Path]:
+    arrays = {"image": reconstruction.image, "baseline": reconstruction.baseline}
+    texts = {
+        "method": reconstruction.method,
+        "settings": result.to_json(dict(reconstruction.settings)),
+        "provenance": result.to_json(_record(reconstruction)),
+    }
+    write = result.write_npz if ending.lower() == ".npz" else result.write_hdf5
+    write(arrays, reconstruction.grid, texts, path)
+    return [path]
+
+
+def _save_dicom(
+    reconstruction: Reconstruction, folder: Path
+) -> tuple[list[Path], dict[str, object]]:
+    acquisition = reconstruction.provenance.get("acquisition", {})
+    series = dicom.Series(
+        description=f"inverse {reconstruction.method} - research, not for diagnosis",
+        comment=_comment(reconstruction),
+        acquisition=acquisition if isinstance(acquisition, Mapping) else {},
+    )
+    magnitude = np.abs(reconstruction.image)
+    factor = dicom.write(magnitude, reconstruction.grid, folder, series)
+    return sorted(folder.iterdir()), {"dicom_units_per_pixel_value": factor}
+
+
+def _comment(reconstruction: Reconstruction) -> str:
+    """Say what a person must know who sees the image and nothing else."""
+    parts = [
+        "NOT FOR DIAGNOSIS.",
+        f"Reconstructed from k-space by inverse-suite, method {reconstruction.method}.",
+    ]
+    if reconstruction.settings.get("prior") is not None:
+        parts.append("A learned prior fills in what was not measured: detail may be generated.")
+    if reconstruction.grid.is_nominal:
+        parts.append("The raw file holds no patient geometry: left and right are not known.")
+    return " ".join(parts)
