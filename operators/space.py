@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from operators.errors import DtypeError, ShapeError
 
-__all__ = ["Space", "with_precision_of"]
+__all__ = ["Space", "grid_names", "positive_axes", "with_precision_of"]
 
 _COMPLEX_OF = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 _REAL_OF = {torch.complex64: torch.float32, torch.complex128: torch.float64}
@@ -40,6 +41,42 @@ def with_precision_of(dtype: torch.dtype, precision: torch.dtype) -> torch.dtype
             raise DtypeError(f"expected a single or double precision dtype, got {given}")
     real = _REAL_OF.get(precision, precision)
     return _COMPLEX_OF[real] if dtype.is_complex else real
+
+
+def grid_names(ndim: int) -> tuple[str, ...]:
+    """Return the usual names of the axes of a grid: the last of z, y, x.
+
+    Examples
+    --------
+    >>> grid_names(2), grid_names(4)
+    (('y', 'x'), ('axis0', 'axis1', 'axis2', 'axis3'))
+    """
+    if ndim <= 3:
+        return ("z", "y", "x")[3 - ndim :]
+    return tuple(f"axis{i}" for i in range(ndim))
+
+
+def positive_axes(axes: Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return axes counted from the front; None stands for all of them.
+
+    Raises
+    ------
+    ShapeError
+        If an axis is out of range or given twice, or there is none.
+
+    Examples
+    --------
+    >>> positive_axes((-2, -1), 3)
+    (1, 2)
+    """
+    if axes is None:
+        return tuple(range(ndim))
+    found = tuple(axis + ndim if axis < 0 else axis for axis in axes)
+    if not found or len(set(found)) != len(found) or not all(0 <= a < ndim for a in found):
+        raise ShapeError(
+            f"expected one or more different axes between {-ndim} and {ndim - 1}, got {tuple(axes)}"
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
