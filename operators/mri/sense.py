@@ -232,10 +232,12 @@ class Sense(LinearOperator):
         return z
 
     def _add_combined(self, total: torch.Tensor, z: torch.Tensor, where: _Block) -> None:
-        """Add sum_c s_mc z_c of a block to total, (batch, slices, maps, rows, *inner)."""
+        """Add sum_c s_mc z_c of a block to total, (batch, slices, maps, rows, *inner); spends z."""
         s, c, r = where
-        for m in range(self._csm.shape[1]):
-            total[:, s, m, r] += (self._csm[s, m, c, r] * z).sum(2)
+        last = self._csm.shape[1] - 1
+        for m in range(last):
+            total[:, s, m, r].add_((self._csm[s, m, c, r] * z).sum(2))
+        total[:, s, last, r].add_(z.mul_(self._csm[s, last, c, r]).sum(2))
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
