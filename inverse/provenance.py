@@ -13,7 +13,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 from numpy.typing import NDArray
 
-from inverse.errors import DataError
+from inverse.errors import DataError, UsageError
 
 __all__ = ["Recipe", "json_ready", "public_command", "record", "sha256_of_array", "sha256_of_file"]
 
@@ -61,6 +61,28 @@ class Recipe:
     device: str = "cpu"
     threads: int | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
+
+    def on(self, *, device: str, threads: int | None, prior: str | None) -> Recipe:
+        """Return the same recipe for another machine.
+
+        Parameters
+        ----------
+        device, threads
+            Of that machine.
+        prior : str, optional
+            Where the prior's file lies there, if the recipe names one by its hash.
+
+        Raises
+        ------
+        UsageError
+            If the recipe needs a prior's file and none is given.
+        """
+        chosen = prior or self.prior
+        if chosen is not None and chosen.startswith("sha256:"):
+            raise UsageError(
+                f"the recipe expected the prior's file with {chosen}; give it with --prior FILE"
+            )
+        return replace(self, device=device, threads=threads, prior=chosen)
 
     @classmethod
     def load(cls, path: Path) -> Recipe:

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from inverse.errors import DataError
 from inverse.io.untrusted import reading
 
-__all__ = ["Encoding", "Header", "parse_header"]
+__all__ = ["SIMULATED", "Encoding", "Header", "parse_header"]
 
 _LARGEST_MATRIX = 65535
 _HZ_PER_TESLA = 42.577478518e6
@@ -24,6 +24,8 @@ _SEQUENCE = {
     "TI": "inversion_time_ms",
     "flipAngle_deg": "flip_angle_deg",
 }
+SIMULATED = "SIMULATED"
+"""The systemVendor of a file that no scanner made."""
 _POSITIONS = {"HFP", "HFS", "HFDR", "HFDL", "FFP", "FFS", "FFDR", "FFDL"}
 
 Triple = tuple[float, float, float]
@@ -80,7 +82,7 @@ class Header:
     encodings : tuple of Encoding
     acquisition : dict
         Allow-listed facts: field_t, echo_time_ms, repetition_time_ms, inversion_time_ms,
-        flip_angle_deg, patient_position.
+        flip_angle_deg, patient_position, source ("simulation").
     vendor_is_siemens : bool
     calibration_mode : str
         Of parallel imaging: "embedded", "interleaved", "separate", "external", "other" or "".
@@ -197,4 +199,6 @@ def _acquisition(root: ElementTree.Element, path: Path) -> dict[str, float | str
     position = (root.findtext("measurementInformation/patientPosition") or "").strip()
     if position in _POSITIONS:
         facts["patient_position"] = position
+    if root.findtext("acquisitionSystemInformation/systemVendor") == SIMULATED:
+        facts["source"] = "simulation"
     return facts

@@ -15,6 +15,7 @@ from inverse.errors import DataError
 from inverse.grid import Grid
 from inverse.io.atomic import replacing
 from inverse.io.ismrmrd.flags import NOISE
+from inverse.io.ismrmrd.header import SIMULATED
 from inverse.mri.kspace import KSpace
 
 __all__ = ["header_xml", "write"]
@@ -218,8 +219,10 @@ def _facts(kspace: KSpace) -> str:
         else ""
     )
     tesla = float(facts.get("field_t", 0.0))
+    vendor = SIMULATED if facts.get("source") == "simulation" else ""
     system = (
         "<acquisitionSystemInformation>"
+        + (f"<systemVendor>{vendor}</systemVendor>" if vendor else "")
         + (f"<systemFieldStrength_T>{tesla!r}</systemFieldStrength_T>" if tesla > 0 else "")
         + f"<receiverChannels>{kspace.n_coils}</receiverChannels></acquisitionSystemInformation>"
     )
