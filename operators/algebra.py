@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from typing import Self, final
 
 import torch
@@ -31,6 +32,10 @@ def _same(found: Space, wanted: Space, what: str) -> None:
         raise DtypeError(f"{what}: expected {wanted.dtype}, got {found.dtype}")
 
 
+def _total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
+    return functools.reduce(torch.add, terms)
+
+
 @final
 class Identity(LinearOperator):
     """I x = x.
@@ -47,8 +52,11 @@ class Identity(LinearOperator):
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.clone()
 
-    _adjoint = _forward
-    _normal = _forward
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return y.clone()
+
+    def _normal(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -87,9 +95,10 @@ class Adjoint(LinearOperator):
     """A^H; `Adjoint(A).H` is A itself."""
 
     def __init__(self, inner: LinearOperator) -> None:
-        super().__init__(
-            inner.range, inner.domain, device=inner.device, tags=inner.tags & _SYMMETRY
-        )
+        # A square isometry is unitary, and so is its adjoint; a tall one's adjoint is none.
+        is_square = inner.domain.size == inner.range.size
+        kept = inner.tags & (_SYMMETRY | {Tag.ISOMETRY} if is_square else _SYMMETRY)
+        super().__init__(inner.range, inner.domain, device=inner.device, tags=kept)
         self.inner = inner
 
     @property
@@ -121,7 +130,8 @@ class Gram(LinearOperator):
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.inner._normal(x)
 
-    _adjoint = _forward
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.inner._normal(y)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -173,16 +183,10 @@ class Sum(LinearOperator):
         self.terms = tuple(terms)
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        total = self.terms[0]._forward(x)
-        for term in self.terms[1:]:
-            total = total + term._forward(x)
-        return total
+        return _total(term._forward(x) for term in self.terms)
 
     def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        total = self.terms[0]._adjoint(y)
-        for term in self.terms[1:]:
-            total = total + term._adjoint(y)
-        return total
+        return _total(term._adjoint(y) for term in self.terms)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -259,10 +263,10 @@ class Stack(LinearOperator):
 
     def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
         parts = zip(self.blocks, self.split(y), strict=True)
-        return torch.stack([block._adjoint(part) for block, part in parts]).sum(0)
+        return _total(block._adjoint(part) for block, part in parts)
 
     def _normal(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([block._normal(x) for block in self.blocks]).sum(0)
+        return _total(block._normal(x) for block in self.blocks)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None

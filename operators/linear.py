@@ -27,7 +27,8 @@ class _Apply(torch.autograd.Function):
     """Apply a linear map; its derivative is itself forward, its adjoint backward.
 
     `rule` and `transposed` name methods of the operator, so that one function serves forward,
-    adjoint and normal, and can be differentiated any number of times.
+    adjoint and normal, and can be differentiated any number of times. Under `torch.func.vmap` the
+    mapped axis becomes a batch axis.
     """
 
     generate_vmap_rule = False
@@ -51,14 +52,21 @@ class _Apply(torch.autograd.Function):
         out = _Apply.apply(grad_inputs[0], ctx.operator, ctx.rule, ctx.transposed)
         return cast("torch.Tensor", out)
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[torch.Tensor, int]:
+        del info
+        x, operator, rule, transposed = inputs
+        out = _Apply.apply(x.movedim(in_dims[0], 0), operator, rule, transposed)
+        return cast("torch.Tensor", out), 0
+
 
 class LinearOperator(ABC):
     """A linear map y = A x between two declared spaces.
 
-    Concrete operators implement `_forward`, `_adjoint`, `to`, and `_normal` where a form faster than
-    adjoint(forward(x)) exists. Those see checked arguments of shape (*batch, *space.shape) and never
-    mix batch elements. The adjoint is the Hermitian one for <u, v> = sum conj(u) v. Operators are
-    immutable.
+    Concrete operators implement `_forward`, `_adjoint`, `to`, and `_normal` where a form faster
+    than adjoint(forward(x)) exists. Those see checked arguments of shape (*batch, *space.shape),
+    never mix batch elements and never write to their argument. The adjoint is the Hermitian one for
+    <u, v> = sum conj(u) v. Operators are immutable.
 
     Parameters
     ----------
@@ -82,6 +90,8 @@ class LinearOperator(ABC):
         self.range = range_
         self.device = device
         self.tags = frozenset(tags)
+        if Tag.POSITIVE_SEMIDEFINITE in self.tags:
+            self.tags |= {Tag.SELF_ADJOINT}
 
     @abstractmethod
     def _forward(self, x: torch.Tensor) -> torch.Tensor: ...
