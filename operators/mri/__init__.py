@@ -4,6 +4,7 @@ from operators.mri.calibration_region import find_calibration_region
 from operators.mri.compression import CompressedCoils, compress, compress_geometric
 from operators.mri.espirit import EspiritMaps, espirit
 from operators.mri.masks import fastmri_equispaced, fastmri_random, gaussian_1d, gaussian_2d
+from operators.mri.noise_estimate import estimate_noise_covariance
 from operators.mri.poisson_disc import poisson_disc
 from operators.mri.sense import Sense
 from operators.mri.walsh import walsh
@@ -16,6 +17,7 @@ __all__ = [
     "compress",
     "compress_geometric",
     "espirit",
+    "estimate_noise_covariance",
     "fastmri_equispaced",
     "fastmri_random",
     "find_calibration_region",
