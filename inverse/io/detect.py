@@ -8,7 +8,8 @@ from pathlib import Path
 import h5py
 
 from inverse.errors import DataError
-from inverse.io import bart, hdf5, npz
+from inverse.io import bart, hdf5
+from inverse.io.archive import names
 from inverse.io.ismrmrd import find_group
 from inverse.io.untrusted import existing_file, reading
 
@@ -98,7 +99,7 @@ def _hdf5_format(path: Path) -> Format:
 
 
 def _npz_format(path: Path) -> Format:
-    found = npz.names(path)
+    found = names(path)
     if "kspace" in found:
         return Format.NPZ
     if "image" in found:

@@ -114,6 +114,8 @@ def _common(series: Series, uids: Sequence[str]) -> Dataset:
         "PositionReferenceIndicator", "ScanOptions", "MRAcquisitionType",
     ):  # fmt: skip
         setattr(dataset, keyword, "")
+    # Empty says unknown, as the body part is; with a body part that has no sides it must be absent.
+    dataset.Laterality = ""
     dataset.SOPClassUID = _MR_IMAGE_STORAGE
     dataset.SOPInstanceUID = generate_uid(prefix=None)
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = uids
@@ -127,7 +129,6 @@ def _common(series: Series, uids: Sequence[str]) -> Dataset:
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "only geometry and sequence parameters were copied"
     dataset.BurnedInAnnotation = "NO"
-    dataset.ScanningSequence = "RM"
     dataset.SequenceVariant = "NONE"
     dataset.EchoTrainLength = None
     _set_acquisition(dataset, series.acquisition)
@@ -137,7 +138,7 @@ def _common(series: Series, uids: Sequence[str]) -> Dataset:
 def _set_acquisition(dataset: Dataset, facts: Mapping[str, object]) -> None:
     from pydicom.valuerep import DSfloat
 
-    dataset.PatientPosition = str(facts.get("patient_position", "")) or "HFS"
+    dataset.PatientPosition = str(facts.get("patient_position", ""))
     names = {
         "RepetitionTime": "repetition_time_ms",
         "EchoTime": "echo_time_ms",
@@ -146,6 +147,8 @@ def _set_acquisition(dataset: Dataset, facts: Mapping[str, object]) -> None:
         "MagneticFieldStrength": "field_t",
     }
     dataset.RepetitionTime = dataset.EchoTime = None
+    # RM says that the pulse sequence is not known; IR may be said, and must be with a TI.
+    dataset.ScanningSequence = ["RM", "IR"] if "inversion_time_ms" in facts else "RM"
     for keyword, fact in names.items():
         value = facts.get(fact)
         if isinstance(value, int | float) and np.isfinite(value):

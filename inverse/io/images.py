@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from inverse.errors import DataError
 from inverse.grid import Grid
 from inverse.io import hdf5, nifti, result
+from inverse.io.archive import read_array
 from inverse.io.detect import Format, detect
 from inverse.io.untrusted import DEFAULT_MAX_MEMORY, check_budget, reading
 
@@ -64,7 +65,7 @@ def _read(path: Path, kind: Format, max_memory: int) -> tuple[NDArray[np.generic
         case Format.FASTMRI:
             return _fastmri(path, max_memory), None
         case Format.NPY:
-            return _npy(path, max_memory), None
+            return read_array(path, max_memory=max_memory), None
         case Format.PNG:
             return _png(path, max_memory), None
         case Format.DICOM:
@@ -93,26 +94,6 @@ def _fastmri(path: Path, max_memory: int) -> NDArray[np.generic]:
                 with reading(path, f"data set '{name}'"):
                     return np.asarray(stored[()]).swapaxes(-1, -2)
     raise DataError(f"{path}: expected an image, got fastMRI k-space without a reference")
-
-
-def _npy(path: Path, max_memory: int) -> NDArray[np.generic]:
-    with reading(path, "array"), path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read_header(file)
-        n_bytes = dtype.itemsize * math.prod(shape)
-        if dtype.hasobject or n_bytes > path.stat().st_size:
-            raise DataError(
-                f"{path}: the header claims {n_bytes} bytes of {dtype.kind!r} values, "
-                f"the file has {path.stat().st_size} bytes"
-            )
-        check_budget(path, "array", n_bytes, max_memory)
-        file.seek(0)
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def _png(path: Path, max_memory: int) -> NDArray[np.generic]:

@@ -50,7 +50,7 @@ def write(image: NDArray[np.float32], grid: Grid, path: Path, *, description: st
     volume.set_qform(grid.affine, code=_SCANNER)
     volume.set_sform(grid.affine, code=_SCANNER)
     with replacing(path) as part, part.open("wb") as file:
-        if path.suffix == ".gz":
+        if path.suffix.lower() == ".gz":
             with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
                 volume.to_stream(packed)
         else:

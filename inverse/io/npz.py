@@ -15,8 +15,6 @@
 
 from __future__ import annotations
 
-import math
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,93 +23,20 @@ from numpy.typing import NDArray
 
 from inverse.errors import DataError
 from inverse.grid import Grid
+from inverse.io.archive import names, read_arrays
 from inverse.io.atomic import replacing
 from inverse.io.sampling import sampled, shared
 from inverse.io.selection import Select, check_names, index_of
-from inverse.io.untrusted import DEFAULT_MAX_MEMORY, check_budget, reading, sha256
+from inverse.io.untrusted import DEFAULT_MAX_MEMORY, sha256
 from inverse.mri.kspace import KSpace
 
-__all__ = ["names", "read", "read_arrays", "survey", "write"]
+__all__ = ["read", "survey", "write"]
 
 KEYS = (
     "kspace", "mask", "noise", "reference", "reference_kind", "spacing_mm", "centre_mm",
     "directions", "slice_thickness_mm", "recon_shape",
 )  # fmt: skip
 _KINDS = {"magnitude", "complex", "rss"}
-
-
-def names(path: Path) -> list[str]:
-    """Names of the arrays in an archive.
-
-    Raises
-    ------
-    DataError
-        If it is no archive or a name occurs twice.
-    """
-    with reading(path, "zip directory"), zipfile.ZipFile(path) as archive:
-        found = [name.removesuffix(".npy") for name in archive.namelist()]
-    if len(set(found)) != len(found):
-        raise DataError(f"{path}: the archive holds two arrays of one name")
-    return found
-
-
-def read_arrays(
-    path: Path, wanted: tuple[str, ...], *, max_memory: int = DEFAULT_MAX_MEMORY
-) -> dict[str, NDArray[np.generic]]:
-    """Read some arrays, their sizes checked against the archive's directory first.
-
-    Parameters
-    ----------
-    path : Path
-    wanted : tuple of str
-        Those that are there are read, everything else is left alone.
-    max_memory : int
-        Bytes that all of them together may take.
-
-    Raises
-    ------
-    DataError
-        If a member is damaged, holds Python objects, or claims another size than it has.
-    ResourceError
-        If they are larger than `max_memory`.
-    """
-    present = [name for name in names(path) if name in wanted]
-    arrays: dict[str, NDArray[np.generic]] = {}
-    with reading(path, "archive"), zipfile.ZipFile(path) as archive:
-        infos = {name: archive.getinfo(f"{name}.npy") for name in present}
-        total = sum(info.file_size for info in infos.values())
-        check_budget(path, "archive", total, max_memory)
-        for name, info in infos.items():
-            with reading(path, f"array '{name}'"):
-                arrays[name] = _member(archive, info, path, name)
-    return arrays
-
-
-def _member(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, name: str
-) -> NDArray[np.generic]:
-    with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read_header(file)
-        if dtype.hasobject:
-            raise DataError(f"{path}: the array '{name}' holds Python objects; it is not read")
-        if dtype.itemsize * math.prod(shape) != info.file_size - file.tell():
-            raise DataError(
-                f"{path}: the array '{name}' claims {dtype.itemsize * math.prod(shape)} bytes, "
-                f"the archive holds {info.file_size - file.tell()}"
-            )
-    with archive.open(info) as file:
-        array = np.lib.format.read_array(file, allow_pickle=False)
-        if file.read(1):  # reading to the end verifies the checksum
-            raise DataError(f"{path}: the array '{name}' is followed by other data")
-    if array.dtype.kind in "fc" and name != "kspace" and not np.isfinite(array).all():
-        raise DataError(f"{path}: the array '{name}' holds values that are NaN or infinite")
-    return np.asarray(array)
 
 
 def read(
@@ -139,6 +64,9 @@ def read(
     chosen = select or {}
     check_names(chosen, ["slice"])
     arrays = read_arrays(path, KEYS, max_memory=max_memory)
+    for name in ("noise", "reference"):
+        if name in arrays and not np.isfinite(arrays[name]).all():
+            raise DataError(f"{path}: the array '{name}' holds values that are NaN or infinite")
     if "kspace" not in arrays:
         raise DataError(f"{path}: expected an array 'kspace' in the archive, there is none")
     samples = _samples(arrays["kspace"], path)

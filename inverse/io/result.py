@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from inverse.errors import DataError
 from inverse.grid import Grid
-from inverse.io import hdf5, npz
+from inverse.io import hdf5
+from inverse.io.archive import read_arrays
 from inverse.io.atomic import replacing
 from inverse.io.untrusted import DEFAULT_MAX_MEMORY, reading
 
@@ -114,7 +115,7 @@ def read_npz(
     ResourceError
         If it is larger than `max_memory`.
     """
-    arrays = npz.read_arrays(path, ("image", *_GEOMETRY), max_memory=max_memory)
+    arrays = read_arrays(path, ("image", *_GEOMETRY), max_memory=max_memory)
     if "image" not in arrays:
         raise DataError(f"{path}: expected an array 'image' in the archive, there is none")
     return arrays["image"], _grid(arrays, arrays["image"], path)

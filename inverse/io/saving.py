@@ -57,7 +57,7 @@ def save(reconstruction: Reconstruction, path: str | Path, *, phase: bool = Fals
     facts: dict[str, object] = {}
     match ending:
         case ".nii" | ".nii.gz":
-            written = _save_nifti(reconstruction, path, ending, phase=phase)
+            written = _save_nifti(reconstruction, path, phase=phase)
         case "":
             written, facts = _save_dicom(reconstruction, path)
         case _:
@@ -86,14 +86,19 @@ def sidecar_of(path: Path) -> Path:
     >>> sidecar_of(Path("out.nii.gz")).name
     'out.json'
     """
-    return path.with_name(path.name.removesuffix(_ending(path)) + ".json")
+    return path.with_name(_stem(path) + ".json")
+
+
+def _stem(path: Path) -> str:
+    return path.name[: len(path.name) - len(_ending(path))]
 
 
 def _ending(path: Path) -> str:
+    """One of the known endings, in lower case, or nothing for a DICOM folder."""
     name = path.name.lower()
     for ending in _ENDINGS:
         if name.endswith(ending) and name != ending and not path.is_dir():
-            return path.name[-len(ending) :]
+            return ending
     if path.is_dir() or not path.suffix:
         return ""
     raise UsageError(
@@ -110,15 +115,13 @@ def _record(reconstruction: Reconstruction) -> dict[str, object]:
     }
 
 
-def _save_nifti(
-    reconstruction: Reconstruction, path: Path, ending: str, *, phase: bool
-) -> list[Path]:
+def _save_nifti(reconstruction: Reconstruction, path: Path, *, phase: bool) -> list[Path]:
     image, grid = reconstruction.image, reconstruction.grid
     description = f"inverse {reconstruction.method}, not for diagnosis"
     nifti.write(np.abs(image), grid, path, description=description)
     if not phase:
         return [path]
-    second = path.with_name(path.name[: -len(ending)] + "_phase" + ending)
+    second = path.with_name(f"{_stem(path)}_phase{path.name.removeprefix(_stem(path))}")
     nifti.write(np.angle(image), grid, second, description=f"{description}, phase in radians")
     return [path, second]
 
@@ -130,7 +133,7 @@ def _save_complex(reconstruction: Reconstruction, path: Path, ending: str) -> li
         "settings": result.to_json(dict(reconstruction.settings)),
         "provenance": result.to_json(_record(reconstruction)),
     }
-    write = result.write_npz if ending.lower() == ".npz" else result.write_hdf5
+    write = result.write_npz if ending == ".npz" else result.write_hdf5
     write(arrays, reconstruction.grid, texts, path)
     return [path]
 
