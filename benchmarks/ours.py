@@ -34,5 +34,4 @@ def our_espirit(kspace: Array, calibration: int = 24, kernel: int = 6) -> Array:
         slice(n // 2 - calibration // 2, n // 2 + calibration // 2) for n in kspace.shape[1:]
     )
     calib = torch.from_numpy(np.ascontiguousarray(kspace[(slice(None), *centre)]))
-    maps, _ = espirit(calib, kspace.shape[1:], kernel=kernel)
-    return np.asarray(maps[0])
+    return np.asarray(espirit(calib, kspace.shape[1:], kernel=kernel, crop=0.0).csm[0])

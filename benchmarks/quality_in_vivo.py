@@ -72,8 +72,8 @@ def main(pictures: Path | None = None) -> None:
         "In-vivo brain, undersampled: NRMSE of predicted hidden samples",
         ("method", *FILES),
         f"{HIDDEN:.0%} of the samples outside the central {CENTRE} x {CENTRE} are hidden. "
-        "sigpy with its own ESPIRiT maps (cropped at 0.95, its default, and not cropped); ours: no parameter. "
-        "1 is what an image of zeros would score.",
+        "sigpy with its own ESPIRiT maps (cropped at 0.95, its default, and not cropped); "
+        "ours: no parameter. 1 is what an image of zeros would score.",
     )
     columns: dict[str, list[float]] = {}
     for name in FILES:

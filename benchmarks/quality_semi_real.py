@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.measure import Table, one_thread, pictures_folder
 from benchmarks.ours import METHODS, our_case_images, our_chain_images, our_tv
-from benchmarks.peers import sigpy_cg, sigpy_l1_wavelet, sigpy_tv
+from benchmarks.peers import bart_pics, sigpy_cg, sigpy_l1_wavelet, sigpy_tv
 from benchmarks.pictures import save_grid
 from benchmarks.semi_real import Case, make_case, psnr
 from benchmarks.sweep import Best, best_of
@@ -25,7 +26,9 @@ SLICES = (12, 60, 96, 144)
 SEEDS = (0, 1, 2)
 ACCELERATION = 4.0
 LINEAR = (1e-3, 3e-3, 1e-2, 3e-2, 0.1)
-SPARSE = (2e-3, 3e-3, 5e-3, 8e-3, 1.2e-2, 2e-2)
+SPARSE = (3e-3, 5e-3, 8e-3, 1.2e-2)
+BART_SPARSE = (2e-3, 3e-3, 5e-3, 8e-3)
+BART_TV = ("-i", "100", "-u", "0.1", "-w", "1")
 CHAIN = ("l1_wavelet", "pnp_hqs")
 
 
@@ -33,11 +36,20 @@ def peers(case: Case) -> dict[str, Best]:
     """Reconstruct with every peer at the weight that the truth picks."""
     data, maps = case.whitened()
     sweep = partial(best_of, score=partial(psnr, truth=case.truth), largest=True)
+
+    def bart_l1(weight: float) -> NDArray[np.complex64]:
+        return bart_pics(data, maps, "-l1", "-r", str(weight), "-i", "100", "-e", "-w", "1")
+
+    def bart_tv(weight: float) -> NDArray[np.complex64]:
+        return bart_pics(data, maps, *BART_TV, "-R", f"T:3:0:{weight}")
+
     return {
         "sigpy CG, oracle": sweep(partial(sigpy_cg, data, maps, iterations=30), LINEAR),
         "sigpy L1-wavelet, oracle": sweep(partial(sigpy_l1_wavelet, data, maps), SPARSE),
         "sigpy TV, oracle": sweep(partial(sigpy_tv, data, maps), SPARSE),
-        "our TV, oracle": sweep(partial(our_tv, case), SPARSE),
+        "BART L1-wavelet, oracle": sweep(bart_l1, BART_SPARSE),
+        "BART TV, oracle": sweep(bart_tv, BART_SPARSE),
+        "our TV, oracle": sweep(partial(our_tv, case), BART_SPARSE),
     }
 
 
@@ -48,7 +60,9 @@ def main(pictures: Path | None = None) -> None:
         ("method", "mean", "least", *(f"slice {s}" for s in SLICES)),
         f"Mean over {len(SEEDS)} masks (seeds {SEEDS}) for each slice; peak = largest magnitude of "
         "the truth. 'oracle': best weight of a sweep on each case. Ours: no weight given, except "
-        "where 'oracle' says so. 'chain': from raw k-space and a noise scan, maps estimated.",
+        "where 'oracle' says so. sigpy's TV stops after its default of 100 iterations, short of "
+        "convergence; BART's ADMM converges. 'chain': from raw k-space and a noise scan, maps "
+        "estimated.",
     )
     scores: dict[str, list[float]] = {}
     edges: set[str] = set()
@@ -73,7 +87,7 @@ def main(pictures: Path | None = None) -> None:
         if values := scores.get(f"ours {method}"):
             gain = float(np.mean(values)) - oracle
             verdict = "met" if gain >= 0 else "MISSED"
-            table.verdicts.append(f"{method} over the better oracle TV: {gain:+.2f} dB: {verdict}")
+            table.verdicts.append(f"{method} over the best oracle TV: {gain:+.2f} dB: {verdict}")
     table.verdicts.extend(f"sweep ended at its edge: {edge}" for edge in sorted(edges))
     table.write({"psnr": scores, "slices": SLICES, "seeds": SEEDS})
 
