@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.bart import from_bart, read
 from benchmarks.measure import Table, one_thread, pictures_folder
-from benchmarks.ours import METHODS, our_predictions
+from benchmarks.our_images import METHODS, chain
 from benchmarks.peers import sigpy_espirit, sigpy_l1_wavelet
 from benchmarks.phantom import data_folder, fft
 from benchmarks.pictures import save_grid
@@ -93,11 +93,11 @@ def main(pictures: Path | None = None) -> None:
                 score(tutorial)
             )
             shown[f"sigpy L1-wavelet, {label}"] = best.image
-        for method, (predicted, image) in our_predictions(data, mask & ~hidden, METHODS).items():
-            columns.setdefault(f"ours {method}", []).append(
-                prediction_error(predicted, kspace, hidden)
-            )
-            shown[f"ours {method}"] = image
+        ours = chain(data, mask & ~hidden)
+        for method in METHODS:
+            shown[f"ours {method}"] = image = ours.image(method)
+            error = prediction_error(ours.predict(image), kspace, hidden)
+            columns.setdefault(f"ours {method}", []).append(error)
         if pictures:
             save_grid(pictures / f"in_vivo_{Path(name).suffix[1:]}.png", shown)
     for label, values in columns.items():

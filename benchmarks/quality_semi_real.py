@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import inverse
 from benchmarks.measure import Table, one_thread, pictures_folder
-from benchmarks.ours import METHODS, our_case_images, our_chain_images, our_tv
+from benchmarks.our_images import METHODS, PRIOR_METHODS, case_problem, chain, our_tv
 from benchmarks.peers import bart_pics, sigpy_cg, sigpy_l1_wavelet, sigpy_tv
 from benchmarks.pictures import save_grid
 from benchmarks.semi_real import Case, make_case, psnr
@@ -72,8 +73,12 @@ def main(pictures: Path | None = None) -> None:
             swept = peers(case)
             edges |= {f"{name} at {best.weight:g}" for name, best in swept.items() if best.at_edge}
             shown = {name: best.image for name, best in swept.items()}
-            shown |= {f"ours {m}": x for m, x in our_case_images(case, METHODS).items()}
-            shown |= {f"ours {m}, chain": x for m, x in our_chain_images(case, CHAIN).items()}
+            problem = case_problem(case)
+            for method in METHODS:
+                found = inverse.reconstruct(problem, method=method, seed=0)
+                shown[f"ours {method}"] = found.image[0]
+            whole = chain(case.kspace, case.mask, case.noise_scan)
+            shown |= {f"ours {method}, chain": whole.image(method) for method in CHAIN}
             for name, image in shown.items():
                 scores.setdefault(name, []).append(psnr(image, case.truth))
             print(case.name, {name: round(s[-1], 2) for name, s in scores.items()}, flush=True)
@@ -83,7 +88,7 @@ def main(pictures: Path | None = None) -> None:
         by_slice = np.reshape(values, (len(SLICES), len(SEEDS))).mean(1)
         table.add(name, float(np.mean(values)), min(values), *(float(v) for v in by_slice))
     oracle = max(float(np.mean(v)) for name, v in scores.items() if "TV, oracle" in name)
-    for method in ("pnp_hqs", "dds"):
+    for method in PRIOR_METHODS:
         if values := scores.get(f"ours {method}"):
             gain = float(np.mean(values)) - oracle
             verdict = "met" if gain >= 0 else "MISSED"
