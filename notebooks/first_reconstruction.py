@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import inverse
-from inverse.demo import scan_path
+from inverse import demo
 from inverse.metrics import nrmse, support
 from solvers import cg
 
@@ -37,11 +37,11 @@ def show(images: dict[str, np.ndarray], vmax: float | None = None) -> None:
 # %% [markdown]
 # ## 1. The measurement: what was in the file
 #
-# The format is recognised by content. Nothing is lost and nothing is repaired: samples, mask,
-# geometry, noise scan.
+# This is the scan that comes with the package; your own is read by `inverse.load("scan.h5")`.
+# Nothing is lost and nothing is repaired: samples, mask, geometry, noise scan.
 
 # %%
-measurement = inverse.load(scan_path())
+measurement = demo.measurement()
 print("k-space (slice, coil, y, x):", measurement.samples.shape)
 print(f"acceleration: {measurement.acceleration:.2f}")
 

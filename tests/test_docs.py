@@ -32,9 +32,7 @@ def commands(page: Path) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a working folder that holds scan.h5 and is the current one."""
-    from inverse.demo import demo_scan
-
-    shutil.copy(demo_scan(), tmp_path / "scan.h5")
+    shutil.copy(ROOT / "inverse" / "demo" / "brain.h5", tmp_path / "scan.h5")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -71,6 +69,13 @@ def test_commands_on_the_page_run(folder: Path, page: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_every_benchmark_result_is_shown() -> None:
+    shown = (ROOT / "docs" / "benchmarks.md").read_text()
+    results = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
+    assert results
+    assert not [path.name for path in results if f"results/{path.name}" not in shown]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)

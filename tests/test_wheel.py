@@ -125,8 +125,9 @@ def test_command_says_its_version(clean_python: Path, tmp_path: Path) -> None:
 
 def test_reconstruction_from_an_empty_folder(clean_python: Path, tmp_path: Path) -> None:
     code = (
-        "import inverse; from inverse.demo import demo_scan\n"
-        "r = inverse.reconstruct(inverse.load(demo_scan()).prepare(), method='cg_sense')\n"
+        "import inverse, inverse.demo\n"
+        "problem = inverse.demo.measurement().prepare()\n"
+        "r = inverse.reconstruct(problem, method='auto')\n"
         "r.save('out.nii.gz'); r.save('series'); r.report('out.html')\n"
     )
     run(clean_python, "-c", code, cwd=tmp_path)
