@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from inverse.errors import UsageError
 from inverse.problem import Problem
 from inverse.reconstruction import Reconstruction
 
-__all__ = ["METHODS", "Progress", "nearest", "register"]
+__all__ = ["METHODS", "Progress", "check_settings", "find", "nearest", "register", "takes_prior"]
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total)."""
@@ -19,17 +19,27 @@ Progress = Callable[[str, int, int], None]
 Method = Callable[..., Reconstruction]
 METHODS: dict[str, Method] = {}
 
+_WITH_PRIOR: set[str] = set()
+_ARGUMENTS = {"generator", "progress"}
+
 _M = TypeVar("_M", bound=Method)
 
 
-def register(name: str) -> Callable[[_M], _M]:
-    """Enter a method into the table under `name`."""
+def register(name: str, *, prior: bool = False) -> Callable[[_M], _M]:
+    """Enter a method into the table under `name`; `prior` says that it uses one."""
 
     def enter(method: _M) -> _M:
         METHODS[name] = method
+        if prior:
+            _WITH_PRIOR.add(name)
         return method
 
     return enter
+
+
+def takes_prior(name: str) -> bool:
+    """Return whether the method called `name` uses a prior."""
+    return name in _WITH_PRIOR
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -38,7 +48,7 @@ def nearest(name: str, known: list[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(sorted(known))}"
 
 
-def check_settings(name: str, settings: dict[str, object]) -> None:
+def check_settings(name: str, settings: Mapping[str, object]) -> None:
     """Refuse a setting that the method does not have.
 
     Raises
@@ -47,13 +57,13 @@ def check_settings(name: str, settings: dict[str, object]) -> None:
         Naming the nearest setting that exists.
     """
     parameters = inspect.signature(METHODS[name]).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in _ARGUMENTS]
     for setting in settings:
         if setting not in known:
             raise UsageError(f"{name} has no setting '{setting}'; {nearest(setting, known)}")
 
 
-def find(name: str, problem: Problem) -> Method:
+def find(name: str) -> Method:
     """Return the method called `name`.
 
     Raises
@@ -61,7 +71,9 @@ def find(name: str, problem: Problem) -> Method:
     UsageError
         If there is none.
     """
-    del problem
+    import inverse.mri.methods
+    import inverse.samplers  # noqa: F401 -- importing a module enters its methods into the table
+
     if name not in METHODS:
         raise UsageError(f"there is no method '{name}'; {nearest(name, list(METHODS))}")
     return METHODS[name]

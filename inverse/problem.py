@@ -45,8 +45,15 @@ class Problem:
         What the report shows of the preparation: "csm", "mask", "noise_covariance" ...
     notes : mapping of str to str, number
         What preparation chose and why, for the provenance.
-    crop : (nz, ny, nx)
-        x is cropped to this about its centre when finished.
+    intensity : (slice or z, y, x), optional
+        What the voxels of x are multiplied by besides `scale`: coil maps of whitened data have unit
+        norm in units of the noise, and this turns the image back to that of the raw channels.
+    origin, acquisition : mapping
+        From the measurement: inputs' sha256 and format; allow-listed facts for image headers.
+    recipe : mapping
+        Arguments that preparation ran with, to repeat it.
+    seconds : mapping of str to float
+        Wall time of reading and preparation.
     """
 
     operator: LinearOperator
@@ -59,6 +66,11 @@ class Problem:
     reference: NDArray[np.generic] | None = None
     details: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     notes: Mapping[str, object] = field(default_factory=dict)
+    intensity: NDArray[np.floating] | None = None
+    origin: Mapping[str, object] = field(default_factory=dict)
+    acquisition: Mapping[str, float | str] = field(default_factory=dict)
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if tuple(self.data.shape) != self.operator.range.shape:

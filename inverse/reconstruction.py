@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from inverse.grid import Grid
 from inverse.problem import Problem
 
-__all__ = ["Diagnostics", "Reconstruction", "finish"]
+__all__ = ["Diagnostics", "Reconstruction", "centre_crop", "finish"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Diagnostics:
         What the person should know before trusting the image.
     """
 
-    residual_std: float
-    noise_std: float
+    residual_std: float = math.nan
+    noise_std: float = math.nan
     status: str = ""
     iterations: int = 0
     n_operator: int = 0
@@ -145,17 +146,10 @@ def finish(
     residual = problem.data - problem.operator(x)
     energy = float(torch.linalg.vector_norm(residual).double() ** 2)
     residual_std = (energy / (2 * problem.n_samples)) ** 0.5
-    found = diagnostics or Diagnostics(residual_std, problem.noise_std)
-    checked = Diagnostics(
+    checked = replace(
+        diagnostics or Diagnostics(),
         residual_std=residual_std * problem.scale,
         noise_std=problem.noise_std * problem.scale,
-        status=found.status,
-        iterations=found.iterations,
-        n_operator=found.n_operator,
-        n_denoiser=found.n_denoiser,
-        seconds=found.seconds,
-        history=found.history,
-        warnings=found.warnings,
     )
     return Reconstruction(
         image=_as_image(problem, x),
@@ -166,7 +160,11 @@ def finish(
         baseline=_as_image(problem, problem.operator.adjoint(problem.data)),
         reference=problem.reference,
         details=problem.details,
-        provenance={"preparation": dict(problem.notes)},
+        provenance={
+            "inputs": dict(problem.origin),
+            "acquisition": dict(problem.acquisition),
+            "preparation": dict(problem.notes),
+        },
     )
 
 
@@ -179,6 +177,8 @@ def _as_image(problem: Problem, x: torch.Tensor) -> NDArray[np.complex64]:
         magnitude = torch.linalg.vector_norm(image, dim=dim)
         image = torch.polar(magnitude, image.select(dim, 0).angle())
     volume = image.cpu().numpy().reshape((-1, *image.shape[-2:])) * problem.scale
+    if problem.intensity is not None:
+        volume = volume * problem.intensity
     return np.ascontiguousarray(centre_crop(volume, problem.grid.shape), dtype=np.complex64)
 
 

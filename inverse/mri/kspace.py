@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inverse.errors import DataError
 from inverse.grid import Grid
+
+if TYPE_CHECKING:
+    from inverse.problem import Problem
 
 __all__ = ["KSpace"]
 
@@ -76,9 +80,7 @@ class KSpace:
         if self.grid.shape != volume:
             raise DataError(f"k-space expected a grid of {volume} voxels, got {self.grid.shape}")
         if self.noise is not None and (self.noise.ndim != 2 or len(self.noise) != self.n_coils):
-            raise DataError(
-                f"noise expected shape ({self.n_coils}, n), got {self.noise.shape}"
-            )
+            raise DataError(f"noise expected shape ({self.n_coils}, n), got {self.noise.shape}")
         if not self.mask.any():
             raise DataError("k-space expected at least one sample, the mask is empty")
         bad = ~np.isfinite(self.samples)
@@ -108,3 +110,11 @@ class KSpace:
     def acceleration(self) -> float:
         """Matrix size over number of samples."""
         return float(self.mask.size / self.mask.sum())
+
+    def prepare(
+        self, *, maps: int = 1, device: str = "cpu", n_virtual_coils: int | None = None
+    ) -> Problem:
+        """Build the problem y = A x + n; see `inverse.mri.prepare.prepare`."""
+        from inverse.mri.prepare import prepare
+
+        return prepare(self, maps=maps, device=device, n_virtual_coils=n_virtual_coils)

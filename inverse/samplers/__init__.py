@@ -1,0 +1,6 @@
+"""Samplers: a prior's denoiser and the data's operator, in turn, from coarse to fine noise levels."""
+
+from inverse.samplers.dds import dds
+from inverse.samplers.pnp_hqs import pnp_hqs
+
+__all__ = ["dds", "pnp_hqs"]

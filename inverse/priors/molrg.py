@@ -1,0 +1,171 @@
+"""Patches of images as a mixture of low-rank Gaussians: the prior that ships with the package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from inverse.errors import DataError
+from inverse.priors.mixture import LowRankMixture
+
+__all__ = ["PatchPrior"]
+
+_FORMAT = "inverse-suite patch prior 1"
+_TENSORS = ("log_weights", "means", "bases", "variances", "floors")
+_LARGEST_FILE = 2**28
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchPrior:
+    """MoLRG over patches: every patch is denoised exactly, overlapping patches are averaged.
+
+    A patch is its mean plus a vector of the mixture. The mean is left as it is: its noise is
+    `size` times smaller than a pixel's. Images are taken to repeat beyond their edges, as they do
+    under a Fourier transform; samplers shift them at random between calls, so that a stride of
+    half a patch loses little.
+
+    Parameters
+    ----------
+    mixture : LowRankMixture
+        Over mean-free patches, D = size^2, row-major (y, x).
+    size : int
+        Edge of a patch in pixels.
+    stride : int
+        Distance between patches, at most `size`.
+    name : str
+        What the report calls it.
+
+    Raises
+    ------
+    DataError
+        If the mixture's vectors are not patches of that size, or the stride leaves gaps.
+
+    References
+    ----------
+    Wang et al. 2024, arXiv 2409.02426 (mixture of low-rank Gaussians as a diffusion model);
+    Hu et al. 2024, arXiv 2406.02462 (patches with random offsets in a diffusion sampler)
+    """
+
+    mixture: LowRankMixture
+    size: int
+    stride: int = 4
+    name: str = "patches"
+    card: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.mixture.dimension != self.size**2:
+            raise DataError(
+                f"a patch prior of {self.size}x{self.size} pixels expected vectors of length "
+                f"{self.size**2}, got {self.mixture.dimension}"
+            )
+        if not 1 <= self.stride <= self.size:
+            raise DataError(f"stride expected 1 to {self.size}, got {self.stride}")
+
+    def denoise(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+        """E[x0 | x] patch by patch, averaged where patches overlap.
+
+        Parameters
+        ----------
+        x : Tensor, (*batch, y, x), real
+            Image with a peak of about one plus white noise.
+        sigma : float
+            Standard deviation of that noise.
+
+        Returns
+        -------
+        Tensor, as x
+        """
+        ny, nx = x.shape[-2:]
+        images = x.reshape(-1, 1, ny, nx)
+        size, stride = self.size, self.stride
+        reach = [(-n % stride) + max(size - stride, 0) for n in (ny, nx)]
+        padded = _wrap(images, *reach)
+        patches = F.unfold(padded, size, stride=stride)
+        n, d, count = patches.shape
+        vectors = patches.transpose(1, 2).reshape(-1, d)
+        mean = vectors.mean(1, keepdim=True)
+        clean = self.mixture.denoise(vectors - mean, sigma) + mean
+        shape = (padded.shape[-2], padded.shape[-1])
+        total = F.fold(clean.reshape(n, count, d).transpose(1, 2), shape, size, stride=stride)
+        weight = F.fold(torch.ones_like(patches[:1]), shape, size, stride=stride)
+        return (_unwrap(total, ny, nx) / _unwrap(weight, ny, nx)).reshape(x.shape)
+
+    def to(self, device: torch.device | str) -> PatchPrior:
+        """Return the prior on another device."""
+        return replace(self, mixture=self.mixture.to(device))
+
+    def save(self, path: Path) -> None:
+        """Write the prior as half-precision safetensors, atomically.
+
+        Parameters
+        ----------
+        path : Path
+            Ends in ``.safetensors``.
+        """
+        from safetensors.torch import save_file
+
+        from inverse.io.atomic import replacing
+
+        tensors = {
+            key: getattr(self.mixture, key).detach().cpu().to(torch.float16).contiguous()
+            for key in ("means", "bases")
+        }
+        # Variances span more orders of magnitude than half precision has.
+        for key in ("log_weights", "variances", "floors"):
+            tensors[key] = getattr(self.mixture, key).detach().cpu().float().contiguous()
+        about = {**self.card, "format": _FORMAT, "name": self.name}
+        about |= {"size": str(self.size), "stride": str(self.stride)}
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata=about)
+
+    @classmethod
+    def load(cls, path: Path) -> PatchPrior:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            If the file is no such prior, or is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            if os.path.getsize(path) > _LARGEST_FILE:
+                raise DataError(f"prior {path.name}: expected at most {_LARGEST_FILE} bytes")
+            with safe_open(path, framework="pt") as file:
+                about = dict(file.metadata() or {})
+                if about.get("format") != _FORMAT:
+                    raise DataError(
+                        f"prior {path.name}: expected '{_FORMAT}', got '{about.get('format')}'"
+                    )
+                tensors = {key: file.get_tensor(key).float() for key in _TENSORS}
+            size, stride, name = int(about["size"]), int(about["stride"]), about["name"]
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"prior {path.name} is damaged: {error}") from error
+        return cls(LowRankMixture(**tensors), size, stride, name, about)
+
+
+def _wrap(images: torch.Tensor, below: int, right: int) -> torch.Tensor:
+    """Continue images periodically, as often as needed, below and to the right."""
+    for dim, extra in ((-2, below), (-1, right)):
+        n = images.shape[dim]
+        index = torch.arange(n + extra, device=images.device) % n
+        images = images.index_select(dim, index)
+    return images
+
+
+def _unwrap(padded: torch.Tensor, ny: int, nx: int) -> torch.Tensor:
+    """Add what lies beyond the edges back to where it came from: the adjoint of `_wrap`."""
+    for dim, n in ((-2, ny), (-1, nx)):
+        index = torch.arange(padded.shape[dim], device=padded.device) % n
+        shape = list(padded.shape)
+        shape[dim] = n
+        padded = padded.new_zeros(shape).index_add(dim, index, padded)
+    return padded

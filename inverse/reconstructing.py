@@ -1,0 +1,121 @@
+"""`reconstruct`: choose a method, run it, and record how the image was made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from inverse.errors import ConvergenceError, UsageError
+from inverse.methods import Progress, check_settings, find, takes_prior
+from inverse.priors import Prior, load_prior
+from inverse.priors.base import EMBEDDED
+from inverse.problem import Problem
+from inverse.provenance import Recipe, record, sha256_of_file
+from inverse.reconstruction import Reconstruction
+
+__all__ = ["choose", "reconstruct"]
+
+_FULLY_SAMPLED = 1.05
+
+
+def choose(problem: Problem) -> tuple[str, str]:
+    """Return the method for a problem and the reason, in words.
+
+    Parameters
+    ----------
+    problem : Problem
+    """
+    acceleration = float(problem.notes.get("acceleration", float("inf")))  # type: ignore[arg-type]
+    if acceleration <= _FULLY_SAMPLED:
+        return "cg_sense", "fully sampled: the data need no prior"
+    return (
+        "pnp_hqs",
+        f"{acceleration:.1f}-fold undersampled: a prior fills in what least squares cannot, "
+        f"with a weight set by the measured noise",
+    )
+
+
+def reconstruct(
+    problem: Problem,
+    method: str = "auto",
+    *,
+    prior: str | Path | Prior | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **settings: object,
+) -> Reconstruction:
+    """Solve a problem with a method.
+
+    Parameters
+    ----------
+    problem : Problem
+        From `KSpace.prepare`.
+    method : str
+        "auto" or a name in `inverse.methods.METHODS`.
+    prior : str, path or Prior, optional
+        "natural" (inside the package, the default), a prior's file, or an object with `denoise`.
+    seed : int
+        Of everything random.
+    progress : function, optional
+        Called as progress(stage, done, total).
+    **settings
+        Keyword arguments of the method.
+
+    Returns
+    -------
+    Reconstruction
+        With its provenance.
+
+    Raises
+    ------
+    UsageError
+        If the method, a setting or the prior does not exist.
+    ConvergenceError
+        If the image came out with NaN or infinity.
+    """
+    name, why = (method, "as asked") if method != "auto" else choose(problem)
+    function = find(name)
+    check_settings(name, settings)
+    loaded = None
+    if takes_prior(name):
+        loaded = load_prior(prior)
+    elif prior is not None:
+        raise UsageError(f"{name} takes no prior; leave it out, or choose pnp_hqs or dds")
+    generator = torch.Generator().manual_seed(seed)
+    found = function(problem, loaded, generator=generator, progress=progress, **settings)
+    if not np.isfinite(found.image).all():
+        raise ConvergenceError(f"{name} returned an image with NaN or infinity")
+    seconds = {**problem.seconds, **found.diagnostics.seconds}
+    recipe = Recipe(
+        method=name,
+        prior=_prior_label(prior) if loaded is not None else None,
+        maps=int(problem.recipe.get("maps", 1)),  # type: ignore[call-overload]
+        seed=seed,
+        device=str(problem.data.device),
+        threads=torch.get_num_threads(),
+        settings={key: value for key, value in found.settings.items() if key != "prior"},
+    )
+    made = record(
+        recipe,
+        inputs=problem.origin,
+        preparation=problem.notes,
+        image=found.image,
+        seconds=seconds,
+    )
+    return replace(
+        found,
+        diagnostics=replace(found.diagnostics, seconds=seconds),
+        provenance={**made, "acquisition": dict(problem.acquisition), "why": why},
+    )
+
+
+def _prior_label(prior: str | Path | Prior | None) -> str:
+    """Name a prior so that the run can be repeated: by its name, or its file's hash."""
+    if prior is None:
+        return EMBEDDED
+    if isinstance(prior, str | Path):
+        return EMBEDDED if prior == EMBEDDED else f"sha256:{sha256_of_file(Path(prior))}"
+    return prior.name
