@@ -59,10 +59,11 @@ def _transverse_field(
     around, along = np.array([-np.sin(angle), np.cos(angle), 0.0]), np.array([0.0, 0.0, 1.0])
     # The midpoint rule converges exponentially on a closed loop, away from the wire itself.
     turns = 2 * np.pi * (np.arange(_N_SEGMENTS) + 0.5) / _N_SEGMENTS
+    step = 2 * np.pi / _N_SEGMENTS * radius
     field = np.zeros([len(axis) for axis in axes], dtype=np.complex64)
     for turn in turns:
         wire = ring * outward + radius * (np.cos(turn) * around + np.sin(turn) * along)
-        dx, dy, dz = radius * (np.cos(turn) * along - np.sin(turn) * around)
+        dx, dy, dz = step * (np.cos(turn) * along - np.sin(turn) * around)
         rx, ry, rz = x - wire[0], y - wire[1], z - wire[2]
         inverse_cube = (rx * rx + ry * ry + rz * rz) ** -1.5
         field += ((dy * rz - dz * ry) - 1j * (dz * rx - dx * rz)) * inverse_cube

@@ -44,7 +44,8 @@ class Acquisition:
     acceleration : float
         Matrix size over number of samples, calibration included.
     n_calibration : int
-        Width of the fully sampled centre along each undersampled axis.
+        Width of the fully sampled centre along each undersampled axis; "gaussian_2d" keeps the
+        same share of both, and so more of the longer one.
     noise : float
         Standard deviation of the real and of the imaginary part of the noise of every coil, over
         the brightest voxel of the image.
@@ -211,10 +212,12 @@ def _sampling_mask(
             f"a simulation with {acquisition.mask} expected more than {acquisition.n_calibration} "
             f"phase encodes along each thinned axis, got {thinned}; lower n_calibration"
         )
-    share = acquisition.n_calibration / thinned[-1]
-    draw = getattr(mri, acquisition.mask)
+    width, acceleration = acquisition.n_calibration, acquisition.acceleration
     try:
-        return np.asarray(draw(grid, acquisition.acceleration, share, generator), dtype=bool)[None]
+        if acquisition.mask == "poisson_disc":
+            return mri.poisson_disc(grid, acceleration, (width, width), generator)[None]
+        draw = getattr(mri, acquisition.mask)
+        return np.asarray(draw(grid, acceleration, width / min(thinned), generator))[None]
     except ParameterError as error:
         raise UsageError(f"the simulation's mask: {error}") from error
 

@@ -11,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inverse.errors import DataError
 from inverse.metrics import Comparison, compare
@@ -175,7 +174,6 @@ def _comparison(reconstruction: Reconstruction) -> dict[str, Comparison]:
 def _pictures(reconstruction: Reconstruction) -> list[Picture]:
     details = reconstruction.details
     hanging = hang(reconstruction.grid)
-    grid_ndim = 3 if _is_volume(reconstruction) else 2
     shown = []
     if "csm" in details:
         csm = details["csm"]
@@ -184,11 +182,11 @@ def _pictures(reconstruction: Reconstruction) -> list[Picture]:
             "phase": ("One turn of colours is 360 degrees.", pictures.coil_phase),
         }
         for name, (caption, paint) in tiles.items():
-            address = data_address(paint(csm, hanging, grid_ndim))
+            address = data_address(paint(csm, hanging))
             shown.append(Picture(f"Coil maps, {name}", caption, address, is_wide=True))
     if "mask" in details:
         mask = details["mask"].astype(bool)
-        address = data_address(pictures.mask_picture(mask, grid_ndim))
+        address = data_address(pictures.mask_picture(mask))
         caption = f"{100 * float(mask.mean()):.1f} % of the samples were acquired (white)."
         shown.append(Picture("Sampling of k-space", caption, address))
     if "noise_covariance" in details:
@@ -196,16 +194,6 @@ def _pictures(reconstruction: Reconstruction) -> list[Picture]:
         caption = "Black 0, white 1. The noise was made white before the reconstruction."
         shown.append(Picture("Noise correlation of the coils", caption, address))
     return shown
-
-
-def _is_volume(reconstruction: Reconstruction) -> bool:
-    """Tell two phase encodes from slices by the mask, which is constant along a slice's readout."""
-    mask = reconstruction.details.get("mask")
-    return mask is not None and mask.ndim >= 3 and _varies_along_slices(mask)
-
-
-def _varies_along_slices(mask: NDArray[np.generic]) -> bool:
-    return len(mask) > 1 and not bool((mask == mask[:1]).all())
 
 
 def _mapping(source: Mapping[str, object], key: str) -> Mapping[str, object]:

@@ -14,37 +14,35 @@ _TILE = 112
 _GAP = 2
 
 
-def coil_magnitude(csm: NDArray[np.generic], hanging: Hanging, grid_ndim: int) -> NDArray[np.uint8]:
+def coil_magnitude(csm: NDArray[np.generic], hanging: Hanging) -> NDArray[np.uint8]:
     """Tile |s_c| of the middle slice, one tile a coil.
 
     Parameters
     ----------
-    csm : (*slices, [map,] coil, *grid), complex
+    csm : (slice, map, coil, *grid), complex
     hanging : Hanging
-    grid_ndim : int
-        2 for slices, 3 for a volume.
 
     Returns
     -------
     (rows, columns), uint8
     """
-    maps = np.abs(_middle_maps(csm, hanging, grid_ndim))
+    maps = np.abs(_middle_maps(csm, hanging))
     return _tiled((255 * maps / max(float(maps.max()), 1e-30)).astype(np.uint8))
 
 
-def coil_phase(csm: NDArray[np.generic], hanging: Hanging, grid_ndim: int) -> NDArray[np.uint8]:
+def coil_phase(csm: NDArray[np.generic], hanging: Hanging) -> NDArray[np.uint8]:
     """Tile the phase of s_c as colours, dark where the map is zero.
 
     Parameters
     ----------
-    csm, hanging, grid_ndim
+    csm, hanging
         As `coil_magnitude`.
 
     Returns
     -------
     (rows, columns, 3), uint8
     """
-    maps = _middle_maps(csm, hanging, grid_ndim)
+    maps = _middle_maps(csm, hanging)
     present = (np.abs(maps) > 0)[..., None]
     return _tiled((phase_colours(np.angle(maps)) * present).astype(np.uint8))
 
@@ -64,22 +62,21 @@ def phase_colours(phase_rad: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.asarray(128 + 92 * np.cos(turns), dtype=np.uint8)
 
 
-def mask_picture(mask: NDArray[np.generic], grid_ndim: int) -> NDArray[np.uint8]:
+def mask_picture(mask: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Show where k-space was sampled: white samples; the readout across, phase encodes down.
 
     Parameters
     ----------
-    mask : (*slices, *grid), bool
+    mask : (slice, y, x) or (1, z, y, x), bool
         The middle slice is shown; of a volume, the plane of its two phase encodes.
-    grid_ndim : int
 
     Returns
     -------
     (rows, columns), uint8
     """
-    grids = mask.reshape(-1, *mask.shape[mask.ndim - grid_ndim :])
-    grid = grids[len(grids) // 2]
-    plane = grid[..., grid.shape[-1] // 2] if grid_ndim == 3 else grid
+    plane = mask[len(mask) // 2]
+    if plane.ndim == 3:
+        plane = plane[..., plane.shape[-1] // 2]
     return np.asarray(plane.astype(bool) * np.uint8(235), dtype=np.uint8)
 
 
@@ -99,18 +96,11 @@ def noise_correlation(covariance: NDArray[np.generic]) -> NDArray[np.uint8]:
     return np.asarray(255 * np.clip(np.abs(covariance) / np.outer(scale, scale), 0, 1), np.uint8)
 
 
-def _middle_maps(
-    csm: NDArray[np.generic], hanging: Hanging, grid_ndim: int
-) -> NDArray[np.complex64]:
+def _middle_maps(csm: NDArray[np.generic], hanging: Hanging) -> NDArray[np.complex64]:
     """Return (coil, row, column) of the middle slice and the first map, thinned to tile size."""
-    coil_axis = csm.ndim - grid_ndim - 1
-    middle = csm.shape[-3] // 2
-    maps = csm[..., middle, :, :] if grid_ndim == 3 else csm
-    while coil_axis > 0:
-        # Slices come before maps: of slices the middle one is shown, of maps the first.
-        is_slice_axis = grid_ndim == 2 and coil_axis in {1, 2} and maps.ndim > 3
-        maps = maps[len(maps) // 2] if is_slice_axis and maps.shape[0] > 2 else maps[0]
-        coil_axis -= 1
+    maps = csm[len(csm) // 2, 0]
+    if maps.ndim == 4:
+        maps = maps[:, maps.shape[1] // 2]
     step = -(-max(maps.shape[-2:]) // _TILE)
     return np.asarray(hanging.apply(maps[:_MOST_COILS, ::step, ::step]), dtype=np.complex64)
 
