@@ -73,6 +73,8 @@ def centring_phase(
 def _transform(x: torch.Tensor, axes: Sequence[int] | None, *, inverse: bool) -> torch.Tensor:
     chosen = positive_axes(axes, x.ndim)
     dtype = torch.promote_types(x.dtype, torch.complex64)
+    if not x.numel():  # the FFT library refuses an empty batch
+        return x.to(dtype, copy=True)
     phase, constant = centring_phase(x.shape, chosen, dtype, x.device)
     if inverse:
         phase, constant = phase.conj_physical(), constant.conjugate()

@@ -143,10 +143,10 @@ class LinearOperator(ABC):
 
     @property
     def H(self) -> LinearOperator:  # noqa: N802 -- the field's notation
-        """The adjoint as an operator."""
+        """The adjoint as an operator; a self-adjoint operator is its own."""
         from operators.algebra import Adjoint  # the algebra imports this class
 
-        return Adjoint(self)
+        return self if Tag.SELF_ADJOINT in self.tags else Adjoint(self)
 
     @property
     def gram(self) -> LinearOperator:

@@ -124,7 +124,8 @@ def blocks(
     [(slice(0, 1, None), slice(0, 8, None), slice(0, 2, None)), \
 (slice(0, 1, None), slice(0, 8, None), slice(2, 4, None))]
     """
-    row_size = max(1, row_size)
+    if not row_size:  # an empty batch
+        return
     slice_step = max(1, budget // max(1, n_coils * n_rows * row_size))
     row_step = max(1, budget // max(1, n_coils * row_size))
     coil_step = max(1, budget // row_size)

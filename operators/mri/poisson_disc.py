@@ -82,7 +82,7 @@ def poisson_disc(
     distance = [2 * (np.arange(n) - n // 2) / n for n in sizes]
     radius = 1 + growth * np.hypot(*np.meshgrid(*distance, indexing="ij"))
     order = generator.permutation(np.flatnonzero(~rectangle))
-    points = _search(radius, order, wanted) if wanted else order[:0]
+    points = _search(radius, order, wanted) if 0 < wanted < order.size else order
     kept = generator.permutation(points)[:wanted]
     sampled = rectangle.ravel()
     sampled[kept] = True

@@ -286,7 +286,8 @@ def _check_arguments(
         have in {1, want} for have, want in zip(mask.shape[::-1], full[::-1], strict=False)
     )
     if not fits:
+        shapes = str(full[n_lead:]) + (f" or {full}" if n_lead else "")
         raise ShapeError(
-            f"Sense expected a mask of shape {full[n_lead:]} or {full} (sizes of 1 broadcast) for "
-            f"csm of shape {tuple(csm.shape)}, got {tuple(mask.shape)}"
+            f"Sense expected a mask of shape {shapes} (axes of size 1 broadcast) for csm of shape "
+            f"{tuple(csm.shape)}, got {tuple(mask.shape)}. Give the mask every grid axis."
         )
