@@ -200,9 +200,10 @@ class _ConjugateGradients:
 
     def iterate(self, x: Array, budget: Counts) -> tuple[Array, Trace]:
         """Saad 2003, algorithm 9.1, for every system by itself; its line numbers."""
-        v, xp = self.v, self.v.scalars
+        v = self.v
         tolerance2, noise2 = (v.scalars_of(square) for square in self.goal.signed_squares())
         limit, zero = v.scalars_of(budget), v.scalars_of(0.0)
+        soonest = int(np.min(budget, initial=budget.max(), where=budget > 0))
         growth = (64.0 * v.eps) ** -2
         misfit2 = v.scalars_of(self.found.misfit**2)
         r, kept = self.r, None
@@ -216,36 +217,40 @@ class _ConjugateGradients:
             if k % self.check_every == 0:
                 if not v.host(active).any():
                     break
-                x, r, p = self._contain(square, kept, x, r, p)
+                x, r, p = self._contain(rho, kept, x, r, p)
                 kept = v.copy(x) if self.check_every > 1 else None
             q = self.A(p)
             curvature = v.dot(p, q)
             usable = active & (curvature > 0)
-            alpha = xp.where(usable, rho / curvature, zero)  # 3
+            alpha = v.where(usable, rho / curvature, zero)  # 3
             r = v.axpy(-alpha, q, r)  # 5
             z = r if self.M is None else self.M(r)  # 6
             previous, square = square, v.dot(r, r)
             # A curvature lost in rounding shows as a residual that leaps; x must not follow.
             accepted = usable & (square <= growth * previous)
-            step = xp.where(accepted, alpha, zero)
+            step = v.where(accepted, alpha, zero)
             x = v.axpy(step, p, x)  # 4
-            misfit2 = misfit2 - step * rho
+            active = accepted & (square > tolerance2)
+            if self.goal.has_noise:
+                misfit2 = misfit2 - step * rho
+                active = active & (misfit2 > noise2)
             rho, rho_old = (square if self.M is None else v.dot(r, z)), rho
-            active = accepted & (square > tolerance2) & (misfit2 > noise2) & (limit > k + 1)
             if self.M is not None:
                 active = active & (rho > 0)
-            beta = xp.where(active, rho / rho_old, zero)  # 7
+            if k + 1 >= soonest:
+                active = active & (limit > k + 1)
+            beta = v.where(active, rho / rho_old, zero)  # 7
             p = v.xpby(z, beta, p)  # 8
             trace.add(accepted, curvature, square, rho)
             if self.report is not None:
                 self.report(self.n_done + k + 1, x)
-        x, _, _ = self._contain(square, kept, x, r, p)
+        x, _, _ = self._contain(rho, kept, x, r, p)
         self.n_done += len(trace.accepted)
         trace.misfit2 = v.host(misfit2)
         return x, trace
 
     def _contain(
-        self, square: Scalars, kept: Array | None, x: Array, r: Array, p: Array
+        self, rho: Scalars, kept: Array | None, x: Array, r: Array, p: Array
     ) -> tuple[Array, Array, Array]:
         """Keep the NaN of a failed system out of its x, which steps of length 0 * NaN would reach.
 
@@ -255,7 +260,7 @@ class _ConjugateGradients:
         v = self.v
         if v.n_systems == 1 and kept is None:
             return x, r, p
-        lost = ~np.isfinite(v.host(square))
+        lost = ~np.isfinite(v.host(rho))
         if not lost.any():
             return x, r, p
         systems = v.scalars_of(lost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias
 
 import array_api_compat
 
@@ -16,7 +16,6 @@ __all__ = ["AdjointMap", "Applicable", "LinearMap", "adjoint_of", "require_defin
 _DEFINITE = frozenset({"POSITIVE_SEMIDEFINITE", "POSITIVE_DEFINITE"})
 
 
-@runtime_checkable
 class AdjointMap(Protocol):
     """An object that applies a linear map and its Hermitian adjoint."""
 
@@ -79,17 +78,17 @@ class LinearMap:
         self.count = 0
         self._name = name
         self._batch_shape = batch_shape
-        self._result_like = result_like
+        self._shape = None if result_like is None else result_like.shape
+        self._dtype = None if result_like is None else result_like.dtype
         self._apply = self._function(A)
 
     def __call__(self, x: Array) -> Array:
         """Compute A x for every system."""
         self.count += 1
         y = self._apply(x)
-        like = self._result_like
-        if like is not None and (tuple(y.shape) != tuple(like.shape) or y.dtype != like.dtype):
+        if self._shape is not None and (y.shape != self._shape or y.dtype != self._dtype):
             raise SolverError(
-                f"{self._name} expected to return {tuple(like.shape)} {like.dtype}, "
+                f"{self._name} expected to return {tuple(self._shape)} {self._dtype}, "
                 f"got {tuple(y.shape)} {y.dtype}. Convert the operator or the right-hand side."
             )
         return y
@@ -97,7 +96,7 @@ class LinearMap:
     def _function(self, A: Applicable) -> Callable[[Array], Array]:
         if array_api_compat.is_array_api_obj(A) and hasattr(A, "ndim"):
             return self._matrix(A)
-        if isinstance(A, AdjointMap):
+        if hasattr(A, "forward") and callable(A.forward):
             return A.forward
         if hasattr(A, "__matmul__") and hasattr(A, "shape"):
             return lambda x: self._columns(A, x)
@@ -192,7 +191,7 @@ def adjoint_of(A: Applicable) -> Applicable:
     >>> adjoint_of(np.array([[1.0, 2.0j]])).tolist()
     [[(1-0j)], [-2j]]
     """
-    if isinstance(A, AdjointMap):
+    if hasattr(A, "forward") and hasattr(A, "adjoint"):
         return A.adjoint
     if array_api_compat.is_array_api_obj(A) and hasattr(A, "ndim"):
         matrix: Array = A

@@ -72,8 +72,9 @@ class ScaledData:
     is_bad: Mask = field(init=False)
 
     def __post_init__(self) -> None:
-        self.scale = self.v.binary_scale(self.b)
-        self.is_bad = ~np.isfinite(self.v.peak(self.b))
+        peak = self.v.peak(self.b)
+        self.scale = self.v.binary_scale_of(peak)
+        self.is_bad = ~np.isfinite(peak)
 
     def right_hand_side(self) -> Array:
         """Return a new copy of b in scaled units."""

@@ -17,7 +17,7 @@ from solvers.errors import SolverError
 from solvers.solution import Status
 from solvers.vectors import Array, Scalars, Vectors
 
-__all__ = ["Goal", "Limits", "Measure", "Method", "Outcome", "Trace", "run_cycles"]
+__all__ = ["Goal", "Limits", "Measure", "Method", "Outcome", "Reading", "Trace", "run_cycles"]
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -86,6 +86,11 @@ class Goal:
     tolerance: Floats
     noise: Floats
 
+    @property
+    def has_noise(self) -> bool:
+        """True when some system may stop at its noise level."""
+        return bool((self.noise >= 0).any())
+
     def status(self, found: Measure) -> list[Status | None]:
         """Return which goal each system has met, None where neither."""
         converged = found.residual <= self.tolerance
@@ -127,31 +132,46 @@ class Trace:
         self.squares.append(square)
         self.others += (curvature, *others)
 
-    def steps(self, v: Vectors) -> Counts:
-        """Count the steps that each system took."""
-        if not self.accepted:
-            return np.zeros(v.n_systems, dtype=np.int64)
-        return np.asarray(_read(v, self.accepted).sum(axis=0), dtype=np.int64)
-
-    def norms(self, v: Vectors) -> list[list[float]]:
-        """Return the residual norms after each system's own steps."""
-        norms = np.sqrt(_read(v, self.squares))
-        return [norms[1 : n + 1, i].tolist() for i, n in enumerate(self.steps(v))]
-
-    def claims(self, v: Vectors, goal: Goal) -> Mask:
-        """Tell which systems met their goal by the recurrence."""
+    def read(self, v: Vectors, goal: Goal) -> Reading:
+        """Bring the record to the host; waits for the device."""
+        squares = _read(v, self.squares)
+        steps = np.zeros(v.n_systems, dtype=np.int64)
+        if self.accepted:
+            steps += _read(v, self.accepted).sum(axis=0)
         tolerance2, noise2 = goal.signed_squares()
-        last = np.take_along_axis(_read(v, self.squares), self.steps(v)[None], axis=0)[0]
-        explained = False if self.misfit2 is None else self.misfit2 <= noise2
-        return np.asarray((last <= tolerance2) | explained)
+        claimed = np.take_along_axis(squares, steps[None], axis=0)[0] <= tolerance2
+        if self.misfit2 is not None:
+            claimed |= self.misfit2 <= noise2
+        finite = np.isfinite(squares).all(axis=0) & np.isfinite(_read(v, self.others)).all(axis=0)
+        norms = np.sqrt(squares).T.tolist()
+        own = [past[1 : n + 1] for past, n in zip(norms, steps.tolist(), strict=True)]
+        return Reading(steps, own, claimed, finite)
 
-    def is_finite(self, v: Vectors) -> Mask:
-        """Tell where every scalar was finite."""
-        return np.asarray(np.isfinite(_read(v, [*self.squares, *self.others])).all(axis=0))
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A trace on the host.
+
+    Parameters
+    ----------
+    steps : (n_systems,)
+        How many steps each system took.
+    norms : list of list of float
+        Residual norm after each system's own steps.
+    is_claimed : (n_systems,)
+        Which systems met their goal by the recurrence.
+    is_finite : (n_systems,)
+        Where every scalar was finite.
+    """
+
+    steps: Counts
+    norms: list[list[float]]
+    is_claimed: Mask
+    is_finite: Mask
 
 
 def _read(v: Vectors, scalars: list[Scalars]) -> NDArray[Any]:
-    return v.host(v.scalars.stack(scalars))
+    return v.host(v.scalars.stack(scalars)).reshape(-1, v.n_systems)
 
 
 class Method(Protocol):
@@ -225,18 +245,18 @@ def _run_cycle(method: Method, v: Vectors, out: Outcome, goal: Goal, maxiter: in
     budget = np.where(pending, maxiter - out.iterations, 0)
     out.x, trace = method.iterate(out.x, budget)
     out.found = method.measure(out.x)
-    steps = trace.steps(v)
-    out.iterations += steps
-    for past, new in zip(out.history, trace.norms(v), strict=True):
+    run = trace.read(v, goal)
+    out.iterations += run.steps
+    for past, new in zip(out.history, run.norms, strict=True):
         past.extend(new)
-    met, claimed, is_finite = goal.status(out.found), trace.claims(v, goal), trace.is_finite(v)
+    met = goal.status(out.found)
     for i in np.flatnonzero(pending):
         out.status[i] = met[i]
-        if met[i] is None and steps[i] == budget[i]:
+        if met[i] is None and run.steps[i] == budget[i]:
             out.status[i] = Status.MAX_ITERATIONS
-        elif met[i] is None and not claimed[i]:
+        elif met[i] is None and not run.is_claimed[i]:
             failure = Status.BREAKDOWN if out.iterations[i] else Status.NON_FINITE_INPUT
-            out.status[i] = Status.NOT_POSITIVE_DEFINITE if is_finite[i] else failure
+            out.status[i] = Status.NOT_POSITIVE_DEFINITE if run.is_finite[i] else failure
 
 
 def _settle(v: Vectors, out: Outcome, pending: Mask, kept: Array, before: Measure) -> None:

@@ -2,7 +2,7 @@
 
 A solver works on arrays of shape (*batch, *unknown): the leading batch axes index independent
 systems, the rest is one vector of C^n or R^n. Scalars of the recurrence (inner products, steps) are
-double-precision arrays of shape (n_systems,), which never leave the device in a loop. Solvers treat
+double-precision arrays, one entry a system, which never leave the device in a loop. Solvers treat
 C^n as R^2n: for a Hermitian operator every scalar of the recurrence is real.
 
 Two implementations carry one interface: torch works in place (`solvers.torch_vectors`), every other
@@ -29,7 +29,7 @@ Array: TypeAlias = Any
 """An array of any library that follows the Array API; the standard defines no static type."""
 
 Scalars: TypeAlias = Any
-"""Double-precision array (n_systems,) in the namespace `Vectors.scalars`."""
+"""Double-precision array (n_systems,), or () of a single system, in `Vectors.scalars`."""
 
 
 class Vectors(ABC):
@@ -95,7 +95,7 @@ class Vectors(ABC):
 
     @abstractmethod
     def host(self, values: Scalars) -> NDArray[Any]:
-        """Copy scalars (of any dtype) to the host; waits for the device."""
+        """Copy scalars (of any dtype) to the host as (n_systems,); waits for the device."""
 
     @abstractmethod
     def quiet(self) -> Any:
@@ -141,6 +141,17 @@ class Vectors(ABC):
     def select(self, systems: Scalars, x: Array, y: Array) -> Array:
         """Return x in the `systems` (boolean scalars) and y elsewhere, overwriting neither."""
 
+    def where(self, systems: Scalars, a: Scalars, b: Scalars) -> Scalars:
+        """Return the scalars a in the `systems` (boolean scalars) and b elsewhere."""
+        return self.scalars.where(systems, a, b)
+
+    def _one_a_system(self, values: float | NDArray[np.generic]) -> NDArray[np.generic]:
+        """Spread host values over the systems in the shape of scalars."""
+        given = np.asarray(values)
+        if self.n_systems == 1:
+            return given.reshape(())[()]
+        return np.broadcast_to(given, (self.n_systems,))
+
     def norm(self, x: Array) -> Scalars:
         """Compute the Euclidean norm of each system.
 
@@ -153,7 +164,10 @@ class Vectors(ABC):
 
         Dividing by it is exact and keeps squares representable; 1 where x is zero or not finite.
         """
-        peak = self.peak(x)
+        return self.binary_scale_of(self.peak(x))
+
+    def binary_scale_of(self, peak: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `binary_scale` of vectors whose `peak` is known."""
         _, exponent = np.frexp(np.where(np.isfinite(peak) & (peak > 0), peak, 0.5))
         limit = self.largest_exponent
         return np.asarray(np.ldexp(1.0, np.clip(exponent, -limit, limit)), dtype=np.float64)
@@ -193,12 +207,13 @@ class ArrayVectors(Vectors):
         return self.scalars.broadcast_to(mask, self.shape)
 
     def scalars_of(self, values: float | NDArray[np.generic]) -> Scalars:  # noqa: D102
-        wide = np.broadcast_to(np.asarray(values), (self.n_systems,))
+        wide = self._one_a_system(values)
         dtype = self.scalars.bool if wide.dtype == np.bool_ else self.scalars.float64
         return self.scalars.asarray(wide.tolist(), dtype=dtype, device=self._device)
 
     def host(self, values: Scalars) -> NDArray[Any]:  # noqa: D102
-        return np.asarray(values.get() if array_api_compat.is_cupy_array(values) else values)
+        copied = values.get() if array_api_compat.is_cupy_array(values) else values
+        return np.asarray(copied).reshape(-1)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:  # noqa: D102
@@ -217,6 +232,7 @@ class ArrayVectors(Vectors):
 
     def vdot(self, x: Array, y: Array) -> Scalars:  # noqa: D102
         product = self.scalars.vecdot(self._rows(x), self._rows(y))
+        product = product if self.n_systems > 1 else product[0]
         wide = self.scalars.complex128 if self.is_complex else self.scalars.float64
         return self.scalars.astype(product, wide)
 
