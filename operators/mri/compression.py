@@ -146,7 +146,7 @@ def _principal_rows(samples: torch.Tensor, n_virtual: int) -> torch.Tensor:
     """Conjugated leading eigenvectors of sum_k y_k y_k^H: (..., C, n) -> (..., V, C), double."""
     wide = samples.to(torch.complex128)
     rows: torch.Tensor = torch.linalg.eigh(wide @ wide.mH)[1].flip(-1)[..., :n_virtual].mH
-    return rows
+    return rows.resolve_conj()  # NumPy refuses lazily conjugated tensors
 
 
 def _aligned(rows: torch.Tensor) -> torch.Tensor:
@@ -162,5 +162,8 @@ def _aligned(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _energy_ratio(virtual: torch.Tensor, kspace: torch.Tensor) -> float:
-    whole = float(torch.linalg.vector_norm(kspace)) ** 2
-    return float(torch.linalg.vector_norm(virtual)) ** 2 / whole if whole > 0 else 1.0
+    # single-precision sums over a whole k-space lose the third digit
+    kept, whole = (
+        float(torch.linalg.vector_norm(data, dtype=torch.complex128)) for data in (virtual, kspace)
+    )
+    return (kept / whole) ** 2 if whole > 0 else 1.0
