@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.linear_map import Applicable, LinearMap, require_definite
 from solvers.scaling import Callback, ScaledData, per_system
-from solvers.solution import Solution
-from solvers.stopping import Counts, Floats, Goal, Limits, Measure, Trace, run_cycles
+from solvers.solution import Solution, Status
+from solvers.stopping import Counts, Floats, Goal, Limits, Measure, Trace, lost_systems, run_cycles
 from solvers.vectors import Array, Scalars, Vectors, vectors_of
 
 __all__ = ["Discrepancy", "cg"]
@@ -171,6 +172,8 @@ def _goal(
 class _ConjugateGradients:
     """The iteration on scaled systems; holds the residual between cycles."""
 
+    refusal: ClassVar[Status] = Status.NOT_POSITIVE_DEFINITE
+
     v: Vectors
     A: LinearMap
     M: LinearMap | None
@@ -252,17 +255,10 @@ class _ConjugateGradients:
     def _contain(
         self, rho: Scalars, kept: Array | None, x: Array, r: Array, p: Array
     ) -> tuple[Array, Array, Array]:
-        """Keep the NaN of a failed system out of its x, which steps of length 0 * NaN would reach.
-
-        A single system stops at its first NaN and needs no help; nor do the mates of a failed one,
-        since nothing is shared but the calls.
-        """
+        """Keep the NaN of a failed system out of its x; see `lost_systems`."""
         v = self.v
-        if v.n_systems == 1 and kept is None:
+        lost = lost_systems(v, rho, has_copy=kept is not None)
+        if lost is None:
             return x, r, p
-        lost = ~np.isfinite(v.host(rho))
-        if not lost.any():
-            return x, r, p
-        systems = v.scalars_of(lost)
-        x = x if kept is None else v.select(systems, kept, x)
-        return x, v.fill(systems, 0.0, r), v.fill(systems, 0.0, p)
+        x = x if kept is None else v.select(lost, kept, x)
+        return x, v.fill(lost, 0.0, r), v.fill(lost, 0.0, p)

@@ -8,7 +8,7 @@ true residual, and restart from it as long as the goal is not truly met and prog
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,17 @@ from solvers.errors import SolverError
 from solvers.solution import Status
 from solvers.vectors import Array, Scalars, Vectors
 
-__all__ = ["Goal", "Limits", "Measure", "Method", "Outcome", "Reading", "Trace", "run_cycles"]
+__all__ = [
+    "Goal",
+    "Limits",
+    "Measure",
+    "Method",
+    "Outcome",
+    "Reading",
+    "Trace",
+    "lost_systems",
+    "run_cycles",
+]
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -174,8 +184,30 @@ def _read(v: Vectors, scalars: list[Scalars]) -> NDArray[Any]:
     return v.host(v.scalars.stack(scalars)).reshape(-1, v.n_systems)
 
 
+def lost_systems(v: Vectors, rho: Scalars, *, has_copy: bool) -> Scalars | None:
+    """Return the systems whose recurrence scalar `rho` is not finite, None when there are none.
+
+    The search direction and residual of such a system are NaN and must be cleared: its next step,
+    of length 0 * NaN, would else reach its last good x. Its mates are safe, since systems share
+    nothing but the calls. A single system stops at its first NaN and needs no help unless steps
+    are taken untested, when it has a copy of x to fall back to.
+    """
+    if v.n_systems == 1 and not has_copy:
+        return None
+    lost = ~np.isfinite(v.host(rho))
+    return v.scalars_of(lost) if lost.any() else None
+
+
 class Method(Protocol):
-    """One iterative method with its operator and data, as `run_cycles` sees it."""
+    """One iterative method with its operator and data, as `run_cycles` sees it.
+
+    Attributes
+    ----------
+    refusal : Status
+        What it means when the method refuses a step though every number is finite.
+    """
+
+    refusal: ClassVar[Status]
 
     def measure(self, x: Array) -> Measure:
         """Recompute the residual from `x`, keep it for `iterate` and return its norms."""
@@ -256,7 +288,7 @@ def _run_cycle(method: Method, v: Vectors, out: Outcome, goal: Goal, maxiter: in
             out.status[i] = Status.MAX_ITERATIONS
         elif met[i] is None and not run.is_claimed[i]:
             failure = Status.BREAKDOWN if out.iterations[i] else Status.NON_FINITE_INPUT
-            out.status[i] = Status.NOT_POSITIVE_DEFINITE if run.is_finite[i] else failure
+            out.status[i] = method.refusal if run.is_finite[i] else failure
 
 
 def _settle(v: Vectors, out: Outcome, pending: Mask, kept: Array, before: Measure) -> None:
