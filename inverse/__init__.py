@@ -8,7 +8,10 @@
 Names are imported when they are first used: `import inverse` costs nothing.
 """
 
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,8 +66,23 @@ _HOMES = {
 }
 
 
+@cache
+def _refuse_impostors() -> None:
+    """Refuse other code under our siblings' names: it would fail later, and less clearly."""
+    root = Path(__file__).resolve().parents[1]
+    for name in ("operators", "solvers"):
+        spec = find_spec(name)
+        origin = spec.origin if spec else None
+        if origin is None or root not in Path(origin).resolve().parents:
+            raise ImportError(
+                f"'{name}' is {origin or 'missing'}, expected the one of inverse-suite in {root}; "
+                "rename or remove the other, or use an environment of its own"
+            )
+
+
 def __getattr__(name: str) -> object:
     if name in _HOMES:
+        _refuse_impostors()
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'inverse' has no attribute '{name}'")
 

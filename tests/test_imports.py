@@ -86,7 +86,7 @@ def test_impostor_is_named(tmp_path: Path, package: str, is_package: bool) -> No
     impostor = tmp_path / (f"{package}/__init__.py" if is_package else f"{package}.py")
     impostor.parent.mkdir(exist_ok=True)
     impostor.write_text("version = '1.0'\n")
-    done = run_python("import inverse", path=tmp_path)
+    done = run_python("import inverse; inverse.load", path=tmp_path)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: ")
