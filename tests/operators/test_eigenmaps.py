@@ -42,6 +42,13 @@ def test_equal_eigenvalues_give_some_vector_of_their_space() -> None:
     assert float(vectors[0, 0].abs()) < 1e-5
 
 
+def test_a_coil_that_sees_nothing_is_no_starting_point() -> None:
+    matrices = torch.diag(torch.tensor([0.0, 2.0, 1.0])).to(torch.complex64)[None]
+    vectors, values = leading_eigenvectors(matrices, 1)
+    assert abs(float(values) - 2) < 1e-5
+    assert abs(float(vectors[0, 1].abs()) - 1) < 1e-5
+
+
 def test_zero_matrices_give_zero_vectors_beside_others() -> None:
     matrices = torch.zeros(3, 4, 4, dtype=torch.complex64)
     matrices[1] = torch.eye(4)
