@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 import inverse
 from benchmarks.phantom import fft, unit_norm
 from benchmarks.semi_real import Case
-from inverse.grid import Grid
-from inverse.mri import KSpace, prepare
-from inverse.problem import Problem
+from inverse import Grid, KSpace, Problem
 from operators.mri import Sense, whitening_matrix
 
 __all__ = ["METHODS", "PRIOR_METHODS", "Chain", "case_problem", "chain", "our_tv"]
@@ -21,7 +19,7 @@ __all__ = ["METHODS", "PRIOR_METHODS", "Chain", "case_problem", "chain", "our_tv
 Array = NDArray[np.complex64]
 PRIOR_METHODS = ("pnp_hqs", "dds")
 METHODS = ("zero_filled", "cg_sense", "l1_wavelet", "tv", *PRIOR_METHODS)
-PEAK_QUANTILE = 0.995  # as `prepare` scales
+PEAK_QUANTILE = 0.995  # as `KSpace.prepare` scales
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +57,7 @@ def chain(
         grid=Grid((1, *shape), (1.0, 1.0, 1.0)),
         noise=noise,
     )
-    problem = prepare(kspace)
+    problem = kspace.prepare()
     covariance = torch.from_numpy(np.asarray(problem.details["noise_covariance"]))
     unwhiten = torch.linalg.inv(whitening_matrix(covariance, loading=1e-6)).numpy()
     csm = np.tensordot(unwhiten, problem.details["csm"][0, 0], 1).astype(np.complex64)
