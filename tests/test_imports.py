@@ -25,6 +25,7 @@ def run_python(code: str, *, path: Path | None = None) -> subprocess.CompletedPr
     search = os.pathsep.join([*([str(path)] if path else []), repository])
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
+        cwd=path,
         env={**os.environ, "PYTHONPATH": search},
         capture_output=True,
         text=True,
@@ -44,6 +45,7 @@ def modules_of(package: str) -> list[str]:
         ("inverse", set()),
         ("inverse.cli", set()),
         ("inverse.errors", set()),
+        ("inverse.io", {"h5py"}),
         ("solvers", {"torch"}),
         ("operators", {"torch"}),
     ],
