@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     SystemExit
         With 0, or 2 (usage), 3 (bad input), 4 (did not converge), 5 (resources), 130 (interrupted).
     """
+    # Threads that wait by spinning make a busy machine tens of times slower; read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from inverse.cli.app import run
 
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))

@@ -140,13 +140,8 @@ def show_facts(facts: Sequence[tuple[str, str]]) -> None:
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; the first column reads from the left, numbers from the right."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=SIMPLE)
-    for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    for line in lines:
+        first, *numbers = (f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
+        print("  ".join([f"{first.strip():<{widths[0]}}", *numbers]).rstrip())

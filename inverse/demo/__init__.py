@@ -90,12 +90,7 @@ def measurement() -> KSpace:
     ):
         kspace = load(raw)
         reference, _ = read_image(truth)
-    return replace(
-        kspace,
-        reference=reference,
-        reference_kind="magnitude",
-        origin={**kspace.origin, "simulated": True},
-    )
+    return replace(kspace, reference=reference, reference_kind="magnitude")
 
 
 def run(
@@ -124,8 +119,8 @@ def run(
     ResourceError
         If the folder cannot be written.
     """
-    from inverse.methods import reconstruct
-    from inverse.mri import prepare
+    from inverse.reconstructing import reconstruct
+    from inverse.report.orientation import hang
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +128,7 @@ def run(
         raise ResourceError(f"the folder {folder} cannot be made: {error.strerror}") from error
     kspace = measurement()
     truth = np.abs(np.asarray(kspace.reference))
-    problem = prepare(kspace)
+    problem = kspace.prepare()
     rows, files, results = [], [], []
     for method in methods:
         start = time.perf_counter()
@@ -142,7 +137,9 @@ def run(
         files += result.save(folder / f"{result.method}.nii.gz")
         results.append(result)
     report = results[-1].report(folder / "report.html")
-    picture = _picture(folder / "comparison.png", [truth, *(r.image for r in results)])
+    upright = hang(kspace.grid)
+    shown = [upright.apply(np.abs(image)) for image in (truth, *(r.image for r in results))]
+    picture = _picture(folder / "comparison.png", shown)
     return Outcome(tuple(rows), (*files, picture, report), report)
 
 
@@ -163,13 +160,13 @@ def _row(method: str, result: Reconstruction, truth: NDArray[np.generic], second
 
 
 def _picture(path: Path, images: list[NDArray[np.generic]]) -> Path:
-    """Write truth and images side by side, each in its own window."""
+    """Write the middle slices of magnitudes side by side, each in its own window."""
     from inverse.io.atomic import replacing
     from inverse.report.png import encode
 
     tiles = []
     for image in images:
-        magnitude = np.abs(image[len(image) // 2]).astype(np.float64)
+        magnitude = image[len(image) // 2].astype(np.float64)
         white = float(np.percentile(magnitude, _WHITE_PERCENTILE)) or 1.0
         tiles.append((255 * np.clip(magnitude / white, 0, 1)).astype(np.uint8))
     with replacing(path) as part:

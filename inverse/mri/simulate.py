@@ -114,7 +114,8 @@ def simulate(
     Returns
     -------
     KSpace
-        With a noise scan, |x| as its reference, and ``origin["simulated"]`` True.
+        With a noise scan, |x| as its reference, and "simulation" as the source of its acquisition,
+        which ISMRMRD files of it say too.
 
     Raises
     ------
@@ -149,7 +150,7 @@ def simulate(
         reference=magnitude.astype(np.float32),
         reference_kind="magnitude",
         acquisition={"source": "simulation", "dwell_time_us": _DWELL_TIME_US},
-        origin={"format": "simulation", "simulated": True, "acquisition": asdict(acquisition)},
+        origin={"format": "simulation", "acquisition": asdict(acquisition)},
     )
 
 

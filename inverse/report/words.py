@@ -27,7 +27,8 @@ _TITLES = {
     "pnp_hqs": "Plug-and-play HQS",
     "dds": "Decomposed diffusion sampling",
 }
-_CLOSE = (0.9, 1.1)
+_VISIBLE_CHANGE = 0.05
+_CLOSE = (0.85, 1.15)
 _SUITE = (
     "inverse-suite: from a measurement file to an image you can trust. Version {version}. "
     "Apache-2.0."
@@ -111,7 +112,8 @@ def viewer_hints(viewer: Viewer, hanging: Hanging) -> tuple[str, ...]:
         if hanging.plane
         else "The file holds no patient orientation; slices are shown as they are stored."
     )
-    hints.append(f"The zero-filled image is multiplied by {viewer.baseline_scale:.3g} to match.")
+    if abs(viewer.baseline_scale - 1) > _VISIBLE_CHANGE:
+        hints.append(f"The zero-filled image is shown {viewer.baseline_scale:.3g} times as bright.")
     return tuple(hints)
 
 
@@ -143,11 +145,11 @@ def residual_verdict(ratio: float) -> Verdict:
         return Verdict(
             "caution",
             headline,
-            "It follows part of the noise as well: expect grain, and take the finest detail "
+            "It follows much of the noise as well: expect grain, and take the finest detail "
             "with care.",
         )
     if ratio <= _CLOSE[1]:
-        return Verdict("good", headline, "What is left over is what noise alone would leave.")
+        return Verdict("good", headline, "What is left over is about what noise alone would leave.")
     return Verdict(
         "caution",
         headline,
@@ -168,15 +170,14 @@ def image_kind(reconstruction: Reconstruction) -> tuple[str, ...]:
     tuple of str
         Empty for a measured image made without a learned prior.
     """
-    inputs, recipe = (
+    acquisition, recipe = (
         part if isinstance(part, Mapping) else {}
-        for part in (reconstruction.provenance.get(key) for key in ("inputs", "recipe"))
+        for part in (reconstruction.provenance.get(key) for key in ("acquisition", "recipe"))
     )
     sentences = []
-    if inputs.get("simulated"):
+    if acquisition.get("source") == "simulation":
         sentences.append("Simulated data. No patient and no scanner was involved.")
-    prior = reconstruction.settings.get("prior") or recipe.get("prior")
-    if prior:
+    if recipe.get("prior"):
         sentences.append(
             "A learned prior took part in this image. Detail that the data do not determine comes "
             "from the prior and may not be real."

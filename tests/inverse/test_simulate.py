@@ -72,7 +72,7 @@ def test_samples_are_the_fourier_transform_of_what_each_coil_sees() -> None:
     np.testing.assert_allclose(kspace.samples, expected, atol=2e-6)
     np.testing.assert_array_equal(kspace.reference, x)
     assert kspace.noise is None
-    assert kspace.origin["simulated"] is True
+    assert kspace.acquisition["source"] == "simulation"
 
 
 def test_a_point_mask_gives_a_volume_with_two_phase_encodes() -> None:
