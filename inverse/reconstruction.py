@@ -144,8 +144,8 @@ def finish(
         Counts and history; the residual in it is recomputed here from `x`.
     """
     residual = problem.data - problem.operator(x)
-    energy = float(torch.linalg.vector_norm(residual).double() ** 2)
-    residual_std = (energy / (2 * problem.n_samples)) ** 0.5
+    norm = float(torch.linalg.vector_norm(residual, dtype=torch.complex128))
+    residual_std = norm / math.sqrt(2 * problem.n_samples)
     checked = replace(
         diagnostics or Diagnostics(),
         residual_std=residual_std * problem.scale,

@@ -31,7 +31,7 @@ def dds(
     sigma_min: float | None = None,
     eta: float = 1.0,
     weight: float = 0.6,
-    cg_iterations: int = 5,
+    cg_iterations: int = 4,
 ) -> Reconstruction:
     """Sample by denoising, moving towards the data, and adding noise back.
 

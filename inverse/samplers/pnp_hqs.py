@@ -28,7 +28,7 @@ def pnp_hqs(
     sigma_max: float = 0.2,
     sigma_min: float | None = None,
     weight: float = 0.6,
-    cg_iterations: int = 6,
+    cg_iterations: int = 4,
 ) -> Reconstruction:
     """Alternate denoising and data consistency at falling noise levels.
 
