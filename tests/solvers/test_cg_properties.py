@@ -51,7 +51,9 @@ def test_the_answer_is_that_of_a_dense_solve(
     A, b = _system(seed, n, condition, dtype)
     solution = cg(A, b)
     residual = np.linalg.norm(b.astype(np.complex128) - A.astype(np.complex128) @ solution.x)
-    assert solution.residual_norm[0] <= 2 * residual + 1e-15 * np.linalg.norm(b)
+    rounding = 8 * float(np.finfo(dtype).eps) * np.linalg.norm(solution.x)  # of A x itself
+    assert solution.residual_norm[0] <= 2 * residual + rounding
+    assert residual <= 2 * solution.residual_norm[0] + rounding
     if solution.converged:
         assert residual <= 2e-6 * np.linalg.norm(b)
         assert _error(A, b, solution.x) <= 3e-6 * condition
@@ -64,13 +66,17 @@ def test_the_answer_is_that_of_a_dense_solve(
 def test_the_answer_scales_with_the_data(
     seed: int, n: int, condition: float, dtype: type, scale: float
 ) -> None:
+    """At equal steps; where it stops, one step more or less may be a hundredfold in error."""
     A, b = _system(seed, n, condition, dtype)
     scaled = (scale * b).astype(dtype)
-    error = _error(A, b, cg(A, b, rtol=1e-5).x)
-    error_scaled = _error(A, scaled, cg(A, scaled, rtol=1e-5).x)
-    floor = 10 * float(np.finfo(dtype).eps) * condition
-    assert error_scaled <= 10 * error + floor
-    assert error <= 10 * error_scaled + floor
+    floor = 10 * float(np.finfo(dtype).eps) * condition**2
+    for maxiter in (1, 2, 4, 8):
+        error = _error(A, b, cg(A, b, rtol=1e-5, maxiter=maxiter).x)
+        error_scaled = _error(A, scaled, cg(A, scaled, rtol=1e-5, maxiter=maxiter).x)
+        bound = 1e-5 * condition if error < 1e-5 * condition else 0.0
+        assert error_scaled <= 10 * error + floor + bound
+    is_reachable = float(np.finfo(dtype).eps) * condition < 1e-6
+    assert cg(A, scaled, rtol=1e-5).converged or not is_reachable
 
 
 @given(seeds, sizes, dtypes, st.integers(-80, 80))
