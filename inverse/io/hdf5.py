@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from inverse.errors import DataError
 from inverse.io.untrusted import check_budget, reading
+from inverse.io.variable_length import descriptors, heap_of, stored_elements
 
-__all__ = ["dataset", "member", "opened", "text"]
+__all__ = ["dataset", "member", "numbers", "opened", "text"]
 
 _FILTERS = {
     h5py.h5z.FILTER_DEFLATE,
@@ -26,6 +29,8 @@ _FILTERS = {
 _BEST_COMPRESSION = 1100
 """No deflate stream is more than 1032 times smaller than what it holds."""
 _LONGEST_TEXT = 16 * 2**20
+_LONGEST_NUMBERS = 4096
+_NUMBERS = {h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM}
 
 
 @contextmanager
@@ -52,7 +57,9 @@ def member(group: h5py.Group, name: str, path: Path) -> h5py.Group | h5py.Datase
     return group[name]
 
 
-def dataset(group: h5py.Group, name: str, path: Path, *, max_memory: int) -> h5py.Dataset:
+def dataset(
+    group: h5py.Group, name: str, path: Path, *, max_memory: int, is_variable: bool = False
+) -> h5py.Dataset:
     """Return a data set whose declared size is believable; nothing of it is read yet.
 
     Parameters
@@ -64,6 +71,8 @@ def dataset(group: h5py.Group, name: str, path: Path, *, max_memory: int) -> h5p
         The file, for messages.
     max_memory : int
         Bytes that it may take.
+    is_variable : bool
+        Whether elements of variable length are welcome; they must not be read through h5py.
 
     Raises
     ------
@@ -91,24 +100,62 @@ def dataset(group: h5py.Group, name: str, path: Path, *, max_memory: int) -> h5p
         )
     chunk = found.dtype.itemsize * math.prod(found.chunks or ())
     check_budget(path, f"data set '{name}'", max(n_bytes, chunk), max_memory)
+    if found.dtype.hasobject and not is_variable:
+        raise DataError(f"{path}: the data set '{name}' expected numbers, got references or text")
     return found
 
 
+def numbers(node: h5py.HLObject, name: str, path: Path) -> NDArray[np.generic] | None:
+    """Return a small attribute of numbers, or None if there is none.
+
+    Raises
+    ------
+    DataError
+        If it is no array of numbers, or larger than 4 kB.
+    """
+    if name not in node.attrs:
+        return None
+    attribute = node.attrs.get_id(name)
+    is_number = attribute.get_type().get_class() in _NUMBERS
+    if not is_number or attribute.get_storage_size() > _LONGEST_NUMBERS:
+        raise DataError(f"{path}: the attribute '{name}' expected a few numbers")
+    return np.asarray(node.attrs[name])
+
+
 def text(node: h5py.Group, name: str, path: Path) -> str:
-    """Return a string stored as an attribute or as a data set of one element.
+    """Return a string stored as a data set of one element or as an attribute of fixed length.
+
+    The length of an attribute that varies cannot be checked, so that is not read.
 
     Raises
     ------
     DataError
         If there is none, it is not UTF-8, or longer than 16 MiB.
     """
-    if name in node.attrs:
-        value = node.attrs[name]
+    if name in node:
+        raw = _stored_text(node, name, path)
+    elif name in node.attrs:
+        attribute = node.attrs.get_id(name)
+        if attribute.dtype.kind != "S" or attribute.get_storage_size() > _LONGEST_TEXT:
+            raise DataError(f"{path}: the attribute '{name}' expected text of fixed length")
+        raw = bytes(node.attrs[name])
     else:
-        value = dataset(node, name, path, max_memory=_LONGEST_TEXT)[()]
-        value = value.reshape(-1)[0] if hasattr(value, "reshape") else value
+        raise DataError(f"{path}: expected a member '{name}', there is none")
     with reading(path, f"text '{name}'"):
-        decoded = value if isinstance(value, str) else bytes(value).decode("utf-8")
-    if len(decoded) > _LONGEST_TEXT:
-        raise DataError(f"{path}: the text '{name}' has {len(decoded)} characters, too many")
-    return decoded
+        return raw.rstrip(b"\0").decode("utf-8")
+
+
+def _stored_text(node: h5py.Group, name: str, path: Path) -> bytes:
+    found = dataset(node, name, path, max_memory=_LONGEST_TEXT, is_variable=True)
+    if found.size != 1:
+        raise DataError(f"{path}: '{name}' expected one text, got {found.size}")
+    if not found.dtype.hasobject:
+        return np.asarray(found[()]).tobytes()
+    if found.id.get_type().get_class() != h5py.h5t.STRING:
+        raise DataError(f"{path}: '{name}' expected text")
+    [place] = descriptors(stored_elements(found, path), 0)
+    length = int(place["length"])
+    if length > _LONGEST_TEXT:
+        raise DataError(f"{path}: the text '{name}' claims {length} characters, too many")
+    with heap_of(node.file, path) as heap:
+        return heap.object(int(place["address"]), int(place["index"]), length)

@@ -94,6 +94,8 @@ def read(
         raise DataError(f"{path}: expected a three-dimensional image, got {values.shape}")
     if not np.isfinite(values).all():
         raise DataError(f"{path}: the image holds values that are NaN or infinite")
+    if has_affine and not np.isfinite(affine).all():
+        raise DataError(f"{path}: the affine holds values that are NaN or infinite")
     dtype = np.complex64 if values.dtype.kind == "c" else np.float32
     image = np.ascontiguousarray(values.T, dtype=dtype)
     return image, _grid(affine, image.shape) if has_affine else None
@@ -116,6 +118,8 @@ def _bounded(file: IO[bytes], path: Path, max_memory: int, *, is_packed: bool) -
             f"{path}: the header claims {n_bytes} bytes of voxels, "
             f"the file of {path.stat().st_size} bytes cannot hold them"
         )
+    if np.isinf(header["scl_slope"]) or np.isinf(header["scl_inter"]):
+        raise DataError(f"{path}: scl_slope and scl_inter expected finite numbers")
     # Once as bytes, once as scaled numbers.
     check_budget(path, "image", 2 * n_bytes, max_memory)
     rest = file.read(start + n_bytes - _HEADER_BYTES)

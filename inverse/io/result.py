@@ -99,7 +99,8 @@ def read_hdf5(
         stored = hdf5.dataset(file, "image", path, max_memory=max_memory)
         with reading(path, "data set 'image'"):
             image = np.asarray(stored[()])
-            facts = {n: np.asarray(stored.attrs[n]) for n in _GEOMETRY if n in stored.attrs}
+        found = {name: hdf5.numbers(stored, name, path) for name in _GEOMETRY}
+    facts = {name: value for name, value in found.items() if value is not None}
     return image, _grid(facts, image, path)
 
 

@@ -45,8 +45,11 @@ def reading(path: Path, part: str) -> Iterator[None]:
     """
     try:
         yield
-    except InverseError:
-        raise
+    except InverseError as error:
+        # An object that checks itself (`KSpace`, `Grid`) does not know which file it came from.
+        if str(path.with_suffix("")) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
     except MemoryError as error:
         raise ResourceError(f"{path}: not enough memory for the {part}") from error
     except Exception as error:

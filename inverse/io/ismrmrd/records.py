@@ -1,4 +1,4 @@
-"""The acquisitions of an ISMRMRD file: headers at once, samples in blocks, sizes checked first."""
+"""The acquisitions of an ISMRMRD file: headers at once, samples one by one, all sizes checked."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from inverse.errors import DataError
 from inverse.io import hdf5
 from inverse.io.untrusted import reading
+from inverse.io.variable_length import descriptors, heap_of, stored_elements
 
 __all__ = ["COUNTERS", "Records", "find_group", "read_records", "samples_of"]
 
@@ -25,7 +26,6 @@ _FIELDS = {
     "read_dir", "phase_dir", "slice_dir", "idx",
 }  # fmt: skip
 _STEPS = {"kspace_encode_step_1", "kspace_encode_step_2", "slice", *COUNTERS}
-_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,18 @@ class Records:
     ----------
     path : Path
         The file, for messages.
-    data : h5py.Dataset, (n,)
-        Compound records with a field "data".
+    file : h5py.File
+        The same, open.
     heads : (n,), structured
         Acquisition headers as the standard names their fields.
+    places : (n,), structured
+        Length, heap address and index of each acquisition's samples.
     """
 
     path: Path
-    data: h5py.Dataset
+    file: h5py.File
     heads: NDArray[np.void]
+    places: NDArray[np.void]
 
 
 def find_group(file: h5py.File, path: Path) -> h5py.Group | None:
@@ -76,15 +79,23 @@ def read_records(group: h5py.Group, path: Path, max_memory: int) -> Records:
     DataError
         If the records are not those of the standard, or claim more samples than the file holds.
     """
-    data = hdf5.dataset(group, "data", path, max_memory=max_memory)
+    data = hdf5.dataset(group, "data", path, max_memory=max_memory, is_variable=True)
     names = set(data.dtype.names or ())
     if not {"head", "data"} <= names or data.ndim != 1 or data.size == 0:
         raise DataError(f"{path}: expected one row of ISMRMRD acquisitions in 'data'")
     head_type = data.dtype["head"]
     if not set(head_type.names or ()) >= _FIELDS or not set(head_type["idx"].names) >= _STEPS:
         raise DataError(f"{path}: the acquisition headers lack fields of the ISMRMRD standard")
+    kind = data.id.get_type()
+    offsets = {name: kind.get_member_offset(kind.get_member_index(name.encode())) for name in names}
+    samples = kind.get_member_type(kind.get_member_index(b"data"))
+    if samples.get_class() != h5py.h5t.VLEN or samples.get_super().dtype != np.dtype("<f4"):
+        raise DataError(f"{path}: the samples expected rows of single-precision numbers")
     with reading(path, "acquisition headers"):
-        heads = np.asarray(data.fields("head")[:])
+        elements = stored_elements(data, path)
+        stop = offsets["head"] + head_type.itemsize
+        heads = np.ascontiguousarray(elements[:, offsets["head"] : stop]).view(head_type)[:, 0]
+    places = descriptors(elements, offsets["data"])
     # Samples are stored uncompressed, so the claims must fit into the file before any is read.
     claimed = 8 * (heads["number_of_samples"].astype(int) * heads["active_channels"]).sum()
     if claimed > path.stat().st_size:
@@ -92,7 +103,7 @@ def read_records(group: h5py.Group, path: Path, max_memory: int) -> Records:
             f"{path}: the acquisition headers claim {claimed} bytes of samples, "
             f"the file has {path.stat().st_size}"
         )
-    return Records(path, data, heads)
+    return Records(path, group.file, heads, places)
 
 
 def samples_of(
@@ -105,25 +116,15 @@ def samples_of(
     DataError
         If a record holds another number of samples than its header says.
     """
-    wanted = np.sort(rows)
-    for start in range(0, len(records.heads), _BLOCK):
-        block = wanted[(wanted >= start) & (wanted < start + _BLOCK)]
-        if not block.size:
-            continue
-        with reading(records.path, "acquisition samples"):
-            values = records.data.fields("data")[start : start + _BLOCK]
-        for row in block:
-            yield int(row), _complex(records, int(row), values[row - start])
-
-
-def _complex(records: Records, row: int, value: object) -> NDArray[np.complex64]:
-    head = records.heads[row]
-    shape = int(head["active_channels"]), int(head["number_of_samples"])
-    with reading(records.path, f"samples of acquisition {row}"):
-        floats = np.ascontiguousarray(value, dtype=np.float32)
-    if floats.shape != (2 * shape[0] * shape[1],):
-        raise DataError(
-            f"{records.path}: acquisition {row} expected {shape[0]} channels of {shape[1]} "
-            f"samples, got {floats.size // 2} samples in all"
-        )
-    return floats.view(np.complex64).reshape(shape)
+    with heap_of(records.file, records.path) as heap:
+        for row in np.sort(rows):
+            head, place = records.heads[row], records.places[row]
+            shape = int(head["active_channels"]), int(head["number_of_samples"])
+            length = int(place["length"])
+            if length != 2 * shape[0] * shape[1]:
+                raise DataError(
+                    f"{records.path}: acquisition {row} expected {shape[0]} channels of "
+                    f"{shape[1]} samples, got {length / 2} samples in all"
+                )
+            raw = heap.object(int(place["address"]), int(place["index"]), 4 * length)
+            yield int(row), np.frombuffer(raw, dtype="<c8").reshape(shape)
