@@ -1,25 +1,63 @@
 """How a linear map is inverted: Krylov and first-order solvers for any Array-API library."""
 
+from solvers.admm import CgUpdate, Update, admm
 from solvers.cg import Discrepancy, cg
 from solvers.errors import SolverError
+from solvers.fista import fista
 from solvers.least_squares import cgls
 from solvers.linear_map import LinearMap
+from solvers.low_rank import LocallyLowRank, NuclearNorm
+from solvers.pdhg import pdhg
 from solvers.power_iteration import Eigenpair, power_iteration
+from solvers.proximal import (
+    L1,
+    GroupL1,
+    Proximal,
+    Scheduled,
+    SquaredDistance,
+    conjugate_prox,
+    soft_threshold,
+)
+from solvers.smooth import LeastSquares, Smooth
 from solvers.solution import Solution, Status
+from solvers.total_variation import TotalVariation
 from solvers.vectors import Vectors, vectors_of
+from solvers.wavelet_l1 import WaveletL1, random_shifts
+from solvers.wavelets import DaubechiesTransform, daubechies_filter
 
 __suite__ = "inverse-suite"
 
 __all__ = [
+    "L1",
+    "CgUpdate",
+    "DaubechiesTransform",
     "Discrepancy",
     "Eigenpair",
+    "GroupL1",
+    "LeastSquares",
     "LinearMap",
+    "LocallyLowRank",
+    "NuclearNorm",
+    "Proximal",
+    "Scheduled",
+    "Smooth",
     "Solution",
     "SolverError",
+    "SquaredDistance",
     "Status",
+    "TotalVariation",
+    "Update",
     "Vectors",
+    "WaveletL1",
+    "admm",
     "cg",
     "cgls",
+    "conjugate_prox",
+    "daubechies_filter",
+    "fista",
+    "pdhg",
     "power_iteration",
+    "random_shifts",
+    "soft_threshold",
     "vectors_of",
 ]
