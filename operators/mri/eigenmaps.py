@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["leading_eigenvectors", "rotate_phase"]
+__all__ = ["leading_eigenvectors"]
 
 _N_SQUARINGS = 6
 _N_STEPS = 1
@@ -95,37 +95,3 @@ def _normalised(vectors: torch.Tensor, tiny: float) -> torch.Tensor:
 def _norms(vectors: torch.Tensor) -> torch.Tensor:
     # several times faster than linalg.vector_norm along an axis this short
     return torch.view_as_real(vectors).square().sum((-3, -1)).sqrt()[:, None, :]
-
-
-def rotate_phase(csm: torch.Tensor, reference: torch.Tensor, coil_axis: int) -> torch.Tensor:
-    """Make the virtual coil r^H s real and nonnegative in every voxel.
-
-    s'(x) = s(x) exp(-i arg(r^H s(x)))
-
-    An eigenvector has no phase of its own; this gives maps the phase that they have relative to
-    one fixed combination of the coils, smooth wherever that combination sees signal.
-
-    Parameters
-    ----------
-    csm : Tensor, complex
-        Coil maps.
-    reference : Tensor, (C,), complex
-        r, the weights of the virtual coil.
-    coil_axis : int
-        Axis of `csm` that counts coils.
-
-    Returns
-    -------
-    Tensor, shape of `csm`
-        Maps; voxels where r^H s = 0 keep their phase.
-
-    Examples
-    --------
-    >>> csm = torch.tensor([[1j], [0.0]])
-    >>> rotate_phase(csm, torch.tensor([1.0 + 0j, 0.0]), coil_axis=0)
-    tensor([[1.+0.j],
-            [0.+0.j]])
-    """
-    virtual = torch.tensordot(csm, reference.conj(), dims=([coil_axis], [0]))
-    phase = torch.where(virtual == 0, torch.ones_like(virtual), torch.sgn(virtual))
-    return csm * phase.conj().unsqueeze(coil_axis)

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import torch
 
 from operators.errors import CalibrationError, DtypeError, ShapeError
+from operators.fourier import ifft_centred
 from operators.mri.calibration_kernels import (
     calibration_gram,
     kernel_correlations,
     signal_rank,
 )
-from operators.mri.eigenmaps import leading_eigenvectors, rotate_phase
+from operators.mri.eigenmaps import leading_eigenvectors
+from operators.mri.phase_reference import rotate_phase, virtual_coil
 
 __all__ = ["EspiritMaps", "espirit"]
 
@@ -101,7 +103,7 @@ def espirit(
     Returns
     -------
     EspiritMaps
-        Maps whose phase is relative to the first principal component of the coils.
+        Maps whose phase is relative to one virtual coil (see `virtual_coil`).
 
     Raises
     ------
@@ -135,7 +137,8 @@ def espirit(
     signal_space = vectors[:, -rank:]
     coefficients = kernel_correlations(signal_space, n_coils, kernel, ndim)
     csm, eigenvalues = _maps_on_grid(coefficients.to(calibration.dtype), shape, n_maps)
-    csm = rotate_phase(csm, _principal_coil(calibration), coil_axis=1)
+    low_resolution = ifft_centred(calibration, tuple(range(1, calibration.ndim)))
+    csm = rotate_phase(csm, virtual_coil(low_resolution), coil_axis=1)
     csm *= (eigenvalues >= crop)[:, None]
     kept = float(singular[rank - 1] / singular[0])
     return EspiritMaps(csm, eigenvalues, crop, rank, kept)
@@ -164,13 +167,6 @@ def _check(calibration: torch.Tensor, shape: tuple[int, ...], n_maps: int, kerne
         )
     if not bool(calibration.isfinite().all()) or not bool(calibration.any()):
         raise CalibrationError("the calibration data must be finite and not all zero")
-
-
-def _principal_coil(calibration: torch.Tensor) -> torch.Tensor:
-    """Find the combination of the coils (C,) that carries the most calibration energy."""
-    samples = calibration.flatten(1)
-    principal: torch.Tensor = torch.linalg.eigh(samples @ samples.mH)[1][:, -1]
-    return principal
 
 
 def _maps_on_grid(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from operators.errors import DtypeError, ShapeError
-from operators.mri.eigenmaps import leading_eigenvectors, rotate_phase
+from operators.mri.eigenmaps import leading_eigenvectors
+from operators.mri.phase_reference import rotate_phase, virtual_coil
 
 __all__ = ["walsh"]
 
@@ -30,8 +31,8 @@ def walsh(images: torch.Tensor, *, window: int = 7) -> torch.Tensor:
     Returns
     -------
     Tensor, (C, *grid), dtype of `images`
-        Maps of unit norm over coils, zero where all images are; phase relative to the first
-        principal component of the coils.
+        Maps of unit norm over coils, zero where all images are; phase relative to one
+        virtual coil (see `virtual_coil`).
 
     Raises
     ------
@@ -59,9 +60,7 @@ def walsh(images: torch.Tensor, *, window: int = 7) -> torch.Tensor:
         raise DtypeError(f"walsh expected complex images, got {images.dtype}")
     covariance = _local_covariance(images, window)
     csm = torch.cat([leading_eigenvectors(part, 1)[0][..., 0] for part in covariance.split(_CHUNK)])
-    samples = images.flatten(1)
-    principal = torch.linalg.eigh(samples @ samples.mH)[1][:, -1]
-    return rotate_phase(csm.T.reshape(images.shape), principal, coil_axis=0)
+    return rotate_phase(csm.T.reshape(images.shape), virtual_coil(images), coil_axis=0)
 
 
 def _local_covariance(images: torch.Tensor, window: int) -> torch.Tensor:

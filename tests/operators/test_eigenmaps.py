@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from operators.mri.eigenmaps import leading_eigenvectors, rotate_phase
+from operators.mri.eigenmaps import leading_eigenvectors
 
 
 def random_matrices(n: int, n_coils: int, ratio: float, seed: int) -> torch.Tensor:
@@ -57,23 +57,3 @@ def test_zero_matrices_give_zero_vectors_beside_others() -> None:
         assert not vectors[[0, 2]].any()
         assert not values[[0, 2]].any()
         assert torch.allclose(torch.linalg.vector_norm(vectors[1], dim=0), torch.ones(n_maps))
-
-
-@pytest.mark.parametrize("coil_axis", [0, 1])
-def test_the_virtual_coil_becomes_real_and_nothing_else_changes(coil_axis: int) -> None:
-    rng = torch.Generator().manual_seed(1)
-    csm = torch.randn(3, 3, 5, dtype=torch.complex128, generator=rng)
-    reference = torch.randn(3, dtype=torch.complex128, generator=rng)
-    turned = rotate_phase(csm, reference, coil_axis)
-    virtual = torch.tensordot(reference.conj(), turned, dims=([0], [coil_axis]))
-    assert bool((virtual.real > 0).all())
-    assert float(virtual.imag.abs().max()) < 1e-12
-    ratio = turned / csm
-    torch.testing.assert_close(
-        ratio, ratio.select(coil_axis, 0).unsqueeze(coil_axis).expand(3, 3, 5)
-    )
-
-
-def test_a_voxel_the_virtual_coil_does_not_see_keeps_its_phase() -> None:
-    csm = torch.tensor([[0.0, 1j]])
-    assert torch.equal(rotate_phase(csm, torch.tensor([1.0 + 0j, 0.0]), coil_axis=1), csm)
