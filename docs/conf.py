@@ -37,20 +37,41 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 
 _LITERAL = re.compile(r"(``.+?``|`[^`]+`)")
+_MARKUP = re.compile(r"([*|]|_(?=\W|$))")
+_EQUATION_INDENT = " " * 4
 
 
-def _as_plain_text(_app: Sphinx, *args: object) -> None:
-    """Docstrings are written to be read in a terminal: `*batch` and `|x|` are not markup."""
+def _as_written(_app: Sphinx, *args: object) -> None:
+    """Docstrings are written to be read in a terminal.
+
+    `*batch` and `|x|` are not markup, and what is indented in running text is an equation.
+    """
     lines = args[-1]
     if not isinstance(lines, list):
         return
-    for number, line in enumerate(lines):
-        if line.lstrip().startswith((">>>", "...")):
+    out: list[str] = []
+    in_text, in_equation = True, False
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if following and set(following) == {"-"}:
+            in_text = line == "Notes"
+        if in_text and line.startswith(_EQUATION_INDENT):
+            out += [line] if in_equation else ["", "::", "", line]
+            in_equation = True
             continue
-        parts = _LITERAL.split(line)
-        parts[::2] = [re.sub(r"([*|]|_(?=\W|$))", r"\\\1", part) for part in parts[::2]]
-        lines[number] = "".join(parts)
+        if in_equation and line:
+            out.append("")
+            in_equation = False
+        out.append(_escaped(line))
+    lines[:] = out
+
+
+def _escaped(line: str) -> str:
+    if line.lstrip().startswith((">>>", "...")):
+        return line
+    parts = _LITERAL.split(line)
+    parts[::2] = [_MARKUP.sub(r"\\\1", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("autodoc-process-docstring", _as_plain_text, priority=400)
+    app.connect("autodoc-process-docstring", _as_written, priority=400)
