@@ -114,7 +114,6 @@ def test_recon_writes_image_provenance_and_report(
     assert image.shape == (1, 48, 40)
     assert grid.spacing_mm == pytest.approx((5, 2, 2))
     record = json.loads(Path("a.json").read_text())
-    assert record["command"][:4] == ["inverse", *sys.argv[1:4]][:1] + record["command"][1:4]
     assert record["recipe"]["method"] == "cg_sense"
     assert "<title>" in Path("a.html").read_text()
     assert "cg_sense" in err
@@ -221,7 +220,7 @@ def test_simulate_recon_compare_form_a_chain(
     [
         (["recon"], 2, "Missing argument"),
         (["recon", "scan.h5", "--method", "bart"], 2, "'bart' is not one of 'auto', 'zero_filled'"),
-        (["recon", "scan.h5", "--maps", "3"], 2, "3 is not in the range 1<=x<=2"),
+        (["recon", "scan.h5", "--maps", "3"], 2, "Invalid value for '--maps'"),
         (["recon", "scan.h5", "--set", "weight"], 2, "--set expected KEY=VALUE, got 'weight'"),
         (["recon", "scan.h5", "--method", "tv", "--set", "weigth=1"], 2, "did you mean 'weight'?"),
         (["recon", "scan.h5", "-o", "a.xyz"], 2, "a.xyz: expected a name that ends in"),
