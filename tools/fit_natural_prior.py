@@ -44,6 +44,7 @@ def main(target: Path) -> None:
         rank=RANK,
         generator=torch.Generator().manual_seed(SEED),
         n_sweeps=N_SWEEPS,
+        n_annealed=0,
         progress=lambda done, total: print(f"sweep {done} of {total}"),
     )
     card = {

@@ -22,7 +22,7 @@ def smooth_phase(image: torch.Tensor, width: int = 24) -> torch.Tensor:
 
     Returns
     -------
-    Tensor, as image
+    Tensor, as image, complex
         exp(i phase), one where the filtered image vanishes.
     """
     spectrum = fft_centred(image, (-2, -1))
@@ -33,7 +33,8 @@ def smooth_phase(image: torch.Tensor, width: int = 24) -> torch.Tensor:
         shape = [1] * spectrum.ndim
         shape[dim] = n
         spectrum = spectrum * window.to(image.real.dtype).reshape(shape)
-    return torch.sgn(ifft_centred(spectrum, (-2, -1))) + 0 * image
+    phasor = torch.sgn(ifft_centred(spectrum, (-2, -1)))
+    return torch.where(phasor == 0, torch.ones_like(phasor), phasor)
 
 
 def denoise_complex(
