@@ -18,6 +18,7 @@ release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 exclude_patterns = ["_build"]
 default_role = "literal"
+highlight_language = "none"  # an indented block in a docstring is an equation
 html_theme = "alabaster"
 html_theme_options = {
     "description": "From a measurement file to an image you can trust.",
