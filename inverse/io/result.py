@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -141,28 +139,3 @@ def _grid(
             z_direction=normal,
             is_nominal=bool(facts["is_nominal"]),
         )
-
-
-def to_json(value: object) -> str:
-    """JSON of plain and NumPy values; NaN and infinity, which JSON lacks, become null.
-
-    Examples
-    --------
-    >>> to_json({"sigma": np.float32(0.5), "residual": float("nan")})
-    '{"sigma": 0.5, "residual": null}'
-    """
-    return json.dumps(_plain(value), allow_nan=False)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)

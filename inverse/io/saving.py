@@ -12,7 +12,7 @@ import numpy as np
 from inverse.errors import DataError, UsageError
 from inverse.io import dicom, nifti, result
 from inverse.io.atomic import replacing
-from inverse.io.untrusted import sha256
+from inverse.provenance import json_ready, sha256_of_file
 
 if TYPE_CHECKING:
     from inverse.reconstruction import Reconstruction
@@ -65,7 +65,7 @@ def save(reconstruction: Reconstruction, path: str | Path, *, phase: bool = Fals
     sidecar = sidecar_of(path)
     record = _record(reconstruction) | {
         "output": {
-            "files": [{"name": file.name, "sha256": sha256(file)} for file in written],
+            "sha256": [sha256_of_file(file) for file in written],
             "shape_zyx": list(reconstruction.image.shape),
             "spacing_mm_zyx": list(reconstruction.grid.spacing_mm),
             "affine_ras_mm": reconstruction.grid.affine.tolist(),
@@ -74,7 +74,7 @@ def save(reconstruction: Reconstruction, path: str | Path, *, phase: bool = Fals
         }
     }
     with replacing(sidecar) as part:
-        part.write_text(json.dumps(json.loads(result.to_json(record)), indent=2) + "\n", "utf-8")
+        part.write_text(json.dumps(json_ready(record), indent=2) + "\n", encoding="utf-8")
     return [*written, sidecar]
 
 
@@ -130,8 +130,8 @@ def _save_complex(reconstruction: Reconstruction, path: Path, ending: str) -> li
     arrays = {"image": reconstruction.image, "baseline": reconstruction.baseline}
     texts = {
         "method": reconstruction.method,
-        "settings": result.to_json(dict(reconstruction.settings)),
-        "provenance": result.to_json(_record(reconstruction)),
+        "settings": json.dumps(json_ready(reconstruction.settings)),
+        "provenance": json.dumps(json_ready(_record(reconstruction))),
     }
     write = result.write_npz if ending == ".npz" else result.write_hdf5
     write(arrays, reconstruction.grid, texts, path)
@@ -141,15 +141,19 @@ def _save_complex(reconstruction: Reconstruction, path: Path, ending: str) -> li
 def _save_dicom(
     reconstruction: Reconstruction, folder: Path
 ) -> tuple[list[Path], dict[str, object]]:
-    acquisition = reconstruction.provenance.get("acquisition", {})
     series = dicom.Series(
         description=f"inverse {reconstruction.method} - research, not for diagnosis",
         comment=_comment(reconstruction),
-        acquisition=acquisition if isinstance(acquisition, Mapping) else {},
+        acquisition=_facts(reconstruction, "acquisition"),
     )
     magnitude = np.abs(reconstruction.image)
     factor = dicom.write(magnitude, reconstruction.grid, folder, series)
     return sorted(folder.iterdir()), {"dicom_units_per_pixel_value": factor}
+
+
+def _facts(reconstruction: Reconstruction, part: str) -> Mapping[str, object]:
+    facts = reconstruction.provenance.get(part)
+    return facts if isinstance(facts, Mapping) else {}
 
 
 def _comment(reconstruction: Reconstruction) -> str:
@@ -158,7 +162,9 @@ def _comment(reconstruction: Reconstruction) -> str:
         "NOT FOR DIAGNOSIS.",
         f"Reconstructed from k-space by inverse-suite, method {reconstruction.method}.",
     ]
-    if reconstruction.settings.get("prior") is not None:
+    if _facts(reconstruction, "acquisition").get("source") == "simulation":
+        parts.append("Simulated data: no patient and no scanner was involved.")
+    if _facts(reconstruction, "recipe").get("prior"):
         parts.append("A learned prior fills in what was not measured: detail may be generated.")
     if reconstruction.grid.is_nominal:
         parts.append("The raw file holds no patient geometry: left and right are not known.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from inverse.errors import DataError, InverseError, ResourceError
+from inverse.provenance import sha256_of_file
 
 __all__ = ["DEFAULT_MAX_MEMORY", "check_budget", "existing_file", "reading", "sha256"]
 
@@ -103,6 +103,6 @@ def check_budget(path: Path, part: str, n_bytes: int, max_memory: int) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with reading(path, "file"), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of an input's bytes, in hexadecimal; a `DataError` if they cannot be read."""
+    with reading(path, "file"):
+        return sha256_of_file(path)

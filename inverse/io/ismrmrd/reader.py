@@ -151,7 +151,7 @@ def _assemble(scan: _Scan, select: Select, max_memory: int) -> KSpace:
         grid=grid,
         recon_shape=(recon[0] if is_3d else len(slices), recon[1], recon[2]),
         noise=noise,
-        acquisition={**scan.header.acquisition, "dwell_time_us": dwell_time_us(heads)},
+        acquisition=_acquisition(scan.header, dwell_time_us(heads)),
         origin={
             "format": "ismrmrd",
             "sha256": {"h5": sha256(path)},
@@ -160,6 +160,10 @@ def _assemble(scan: _Scan, select: Select, max_memory: int) -> KSpace:
         },
     )
     return _collapse_readout(kspace) if is_3d and nx == 1 else kspace
+
+
+def _acquisition(header: Header, dwell_us: float) -> dict[str, float | str]:
+    return header.acquisition | ({"dwell_time_us": dwell_us} if dwell_us > 0 else {})
 
 
 def _calibration(
