@@ -31,7 +31,7 @@ def pdhg(  # noqa: PLR0913 -- the four parts of the objective, then the steps an
     lipschitz: ArrayLike = 0.0,
     g: Proximal | None = None,
     ratio: ArrayLike | None = None,
-    adaptive: bool = True,
+    adaptive: bool = False,
     rtol: float = 1e-4,
     maxiter: int = 500,
     n_batch_axes: int = 0,
@@ -69,8 +69,9 @@ def pdhg(  # noqa: PLR0913 -- the four parts of the objective, then the steps an
         Start of r, ideally the size of the dual solution over that of K x. By default
         L / (2 ||K||), where both terms of 1 / tau are equal; 1 without f.
     adaptive : bool
-        Move r by ever smaller factors to where both residuals are equally small. Not below
-        L / (4 ||K||), where a smaller r slows the dual and no longer speeds up the primal.
+        Move r by ever smaller factors to where both residuals are equally small. Of use where the
+        ratio is a guess, as without f; otherwise seldom better than the default ratio. r stays
+        above L / (4 ||K||): a smaller one slows the dual and no longer speeds up the primal.
     rtol, maxiter, n_batch_axes, callback
         As for `solvers.fista`; maxiter >= 1.
 
