@@ -6,7 +6,12 @@ from typing import Annotated
 
 import typer
 
-from inverse.cli import compare, console, demo, doctor, info, recon, simulate
+from inverse.cli import console, simulate
+from inverse.cli.compare import compare
+from inverse.cli.demo import demo
+from inverse.cli.doctor import doctor
+from inverse.cli.info import info
+from inverse.cli.recon import recon
 
 __all__ = ["app", "run"]
 
@@ -22,12 +27,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("recon")(recon.recon)
-app.command("info")(info.info)
+app.command("recon")(recon)
+app.command("info")(info)
 app.add_typer(simulate.app, name="simulate")
-app.command("compare")(compare.compare)
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
+app.command("compare")(compare)
+app.command("demo")(demo)
+app.command("doctor")(doctor)
 
 
 def _show_version(wanted: bool) -> None:

@@ -115,6 +115,7 @@ def _facts(reconstruction: Reconstruction) -> dict[str, object]:
     size_mm = [n * step for n, step in zip(grid.shape, grid.spacing_mm, strict=True)]
     return {
         "title": title_of(reconstruction.method),
+        "why": reconstruction.provenance.get("why"),
         "kinds": image_kind(reconstruction),
         "verdict": residual_verdict(diagnostics.residual_to_noise),
         "gauge": gauge_position(diagnostics.residual_to_noise),

@@ -153,8 +153,8 @@ def residual_verdict(ratio: float) -> Verdict:
     return Verdict(
         "caution",
         headline,
-        "Something in the data is not in the image: motion, imperfect coil maps, or a "
-        "regularisation or prior that outweighs the data.",
+        "Something in the data is not in the image: aliasing that was not resolved, motion, "
+        "imperfect coil maps, or a regularisation or prior that outweighs the data.",
     )
 
 

@@ -156,6 +156,7 @@ def test_hostile_text_stays_text() -> None:
             "preparation": {MARKER: [MARKER]},
             "inputs": {"format": MARKER, "sha256": {"h5": MARKER}},
             "recipe": {"prior": MARKER},
+            "why": MARKER,
             MARKER: "</script><img src=x onerror=alert(1)>",
         },
     )  # fmt: skip
