@@ -26,6 +26,11 @@ __all__ = ["TorchVectors"]
 _LONG = 4096
 
 
+def _is_host(device: torch.device) -> bool:
+    """Tell whether reading a number from the device costs no wait."""
+    return device.type == "cpu"
+
+
 @final
 class TorchVectors(Vectors):
     """Vectors of torch; every update is in place.
@@ -45,7 +50,7 @@ class TorchVectors(Vectors):
                 "Move the operator and the data to the CPU."
             )
         self._device = like.device
-        self._on_cpu = like.device.type == "cpu"
+        self._on_cpu = _is_host(like.device)
         self._is_single = self._on_cpu and self.n_systems == 1
         self._real_dtype = like.dtype.to_real()
         self.scalars = array_api_compat.numpy if self._on_cpu else array_api_compat.torch

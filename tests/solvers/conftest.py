@@ -30,6 +30,8 @@ def _libraries() -> list[SimpleNamespace]:
             name="strict", array=lambda a: array_api_strict.asarray(np.array(a)), numpy=np.asarray
         ),
     ]
+    # The path of a device, without one: scalars stay in torch tensors and nothing is read early.
+    found.append(SimpleNamespace(name="deferred", array=found[1].array, numpy=found[1].numpy))
     if not torch.cuda.is_available():
         return found
     found.append(SimpleNamespace(name="cuda", array=_on_cuda, numpy=lambda a: a.cpu().numpy()))
@@ -41,9 +43,11 @@ def _libraries() -> list[SimpleNamespace]:
 
 
 @pytest.fixture(params=_libraries(), ids=lambda library: library.name)
-def library(request: pytest.FixtureRequest) -> SimpleNamespace:
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Each array library of this machine: `name`, `array` (from NumPy), `numpy` (back)."""
     chosen: SimpleNamespace = request.param
+    if chosen.name == "deferred":
+        monkeypatch.setattr("solvers.torch_vectors._is_host", lambda _: False)
     return chosen
 
 
