@@ -9,6 +9,7 @@ Reference: Zbontar et al. 2018, arXiv:1811.08839, section 4.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -68,7 +69,7 @@ def read(
         header = _header(file, path)
         reference, kind = _reference(file, slices, path, max_memory)
     samples *= mask[:, None]
-    grid, recon, notes = _geometry(header, samples, reference, path)
+    grid, recon, notes = _geometry(header, samples, reference)
     if reference is not None and reference.shape != recon:
         notes.append(f"the reference of {reference.shape} voxels does not fit the scan; left out")
         reference, kind = None, None
@@ -171,7 +172,6 @@ def _geometry(
     header: Header | None,
     samples: NDArray[np.complex64],
     reference: NDArray[np.float32] | None,
-    path: Path,
 ) -> tuple[Grid, tuple[int, int, int], list[str]]:
     n_slices, _, ny, nx = samples.shape
     notes = ["fastMRI files hold no position or orientation; the geometry is nominal"]
@@ -180,12 +180,10 @@ def _geometry(
     if header is None:
         notes.append("there is no header; 1 mm spacing was assumed")
     else:
-        encoding = header.encodings[0]
-        if encoding.matrix[1:] != (ny, nx):
-            raise DataError(
-                f"{path}: 'kspace' has {nx} x {ny} samples, "
-                f"the header says {encoding.matrix[2]} x {encoding.matrix[1]}"
-            )
+        stated = header.encodings[0]
+        encoding = replace(stated, matrix=(stated.matrix[0], ny, nx))
+        if encoding != stated:
+            notes.append("the header has another matrix than k-space; its field of view was kept")
         spacing = encoding.spacing_mm
         recon = (n_slices, *encoding.recon_size()[1:])
         notes.append("the slice distance is taken to be the slice thickness")

@@ -80,7 +80,8 @@ def _checked(image: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
             f"{path}: expected numbers of shape (y, x) or (z, y, x), "
             f"got {image.dtype} of shape {image.shape}"
         )
-    values = image.astype(np.complex64 if image.dtype.kind == "c" else np.float32)
+    with np.errstate(over="ignore"):  # what does not fit is infinite, which is refused below
+        values = image.astype(np.complex64 if image.dtype.kind == "c" else np.float32)
     if not np.isfinite(values).all():
         raise DataError(f"{path}: the image holds values that are NaN or infinite")
     return values[None] if values.ndim == 2 else values

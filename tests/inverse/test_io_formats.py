@@ -171,6 +171,26 @@ def test_a_damaged_fastmri_file_is_refused(
         load(tmp_path / "bad.h5")
 
 
+def test_a_fastmri_header_with_another_matrix_keeps_its_field_of_view(tmp_path: Path) -> None:
+    fastmri.write(replace(_scan(ny=16, nx=24), reference=None), tmp_path / "scan.h5")
+    with h5py.File(tmp_path / "scan.h5", "r+") as file:
+        stored = file["kspace"][:, :, :, 2:14]
+        del file["kspace"], file["mask"]
+        file["kspace"] = stored
+    kspace = load(tmp_path / "scan.h5")
+    assert kspace.grid.spacing_mm == pytest.approx((5.0, 1.5 * 16 / 12, 1.25))
+    assert any("another matrix" in str(note) for note in kspace.origin["notes"])
+
+
+def test_a_reference_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = np.ones((2, 3, 8, 6), dtype=np.complex64)
+        file["reconstruction_rss"] = np.ones((2, 9, 9), dtype=np.float32)
+    kspace = load(tmp_path / "scan.h5")
+    assert kspace.reference is None
+    assert any("does not fit the scan" in str(note) for note in kspace.origin["notes"])
+
+
 def test_fastmri_cannot_hold_points(tmp_path: Path) -> None:
     kspace = _scan()
     mask = np.random.default_rng(0).random(kspace.mask.shape) < 0.5
@@ -339,6 +359,13 @@ def test_describe_says_what_matters(tmp_path: Path) -> None:
     assert facts["field_of_view_mm"] == pytest.approx([15.0, 16.5, 15.0])
     assert facts["geometry"]["is_nominal"] is False
     assert facts["acquisitions"] == 27
+
+
+def test_describe_of_a_scan_beyond_the_budget_tells_what_the_headers_say(tmp_path: Path) -> None:
+    ismrmrd.write(_scan(ny=64, nx=64, n_slices=2), tmp_path / "scan.h5")
+    facts = describe(tmp_path / "scan.h5", max_memory=110_000)
+    assert facts["counters"] == {"slice": [0, 1]}
+    assert "raise max_memory" in facts["notes"][0]
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,24 @@ def test_a_failed_write_keeps_what_was_there(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+@pytest.mark.parametrize("name", ["out.h5", "out.npz", "out.nii", "out.nii.gz", "out"])
+def test_a_full_disk_keeps_the_old_image(tmp_path: Path, name: str) -> None:
+    """No file may grow beyond 3 kB, so every library fails in the middle of its write."""
+    resource = pytest.importorskip("resource")
+    small = _reconstruction(Grid((1, 4, 4), (1.0, 1.0, 1.0)))
+    large = _reconstruction(Grid((3, 64, 64), (1.0, 1.0, 1.0)))
+    save(small, tmp_path / name)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    try:
+        with pytest.raises(ResourceError, match="what was there is kept"):
+            save(large, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
 def _fail(target: Path, error: Exception) -> None:
     with replacing(target) as part:
         part.write_text("half")
