@@ -53,7 +53,7 @@ def chain(
     shape = samples.shape[1:]
     kspace = KSpace(
         samples=np.ascontiguousarray(samples[None]),
-        mask=np.ascontiguousarray(np.broadcast_to(mask, shape))[None],
+        mask=np.broadcast_to(mask, shape)[None].copy(),
         grid=Grid((1, *shape), (1.0, 1.0, 1.0)),
         noise=noise,
     )
