@@ -74,6 +74,11 @@ class WaveletL1:
     SolverError
         If the weight is negative or not finite, or the shifts do not fit the transform.
 
+    Notes
+    -----
+    With shifts that change, the minimiser changes a little too: a solver settles to within about
+    1e-3 of it and then moves with the shifts. Bound the number of iterations rather than rtol.
+
     References
     ----------
     Coifman & Donoho 1995, doi:10.1007/978-1-4612-2544-7_9; Yu, NIPS 2013, "Better approximation and

@@ -101,16 +101,17 @@ def test_nuclear_norm_and_total_variation_of_an_identity_are_their_proximal_maps
 def test_the_report_is_true_of_what_is_returned() -> None:
     A, y, weight, L = lasso()
     f, g = least_squares(A, y), L1(weight)
-    for maxiter in (0, 1, 7, 50):
-        solution = fista(f, g, np.ones(25), lipschitz=L, rtol=0, maxiter=maxiter)
+    for rtol, maxiter in ((0, 0), (0, 1), (0, 7), (1e-3, 500)):
+        solution = fista(f, g, np.ones(25), lipschitz=L, rtol=rtol, maxiter=maxiter)
+        n = solution.iterations[0]
         gap = np.linalg.norm(solution.x - g.prox(solution.x - f.gradient(solution.x) / L, 1 / L))
         size = max(np.linalg.norm(solution.x), np.linalg.norm(f.gradient(solution.x)) / L)
-        assert solution.status == (Status.MAX_ITERATIONS,)
+        assert solution.status == (Status.CONVERGED if rtol else Status.MAX_ITERATIONS,)
+        assert n == maxiter or rtol
         assert solution.residual_norm[0] == pytest.approx(L * gap, rel=1e-9)
         assert solution.relative_residual[0] == pytest.approx(gap / size, rel=1e-9)
-        assert solution.iterations == (maxiter,)
-        assert len(solution.history[0]) == maxiter
-        assert solution.n_operator == maxiter + 1
+        assert len(solution.history[0]) == n
+        assert solution.n_operator == n + 1
 
 
 def test_monotone_never_raises_the_objective_and_restart_saves_iterations() -> None:
