@@ -1,4 +1,4 @@
-"""What a person can do wrong, or a file, or a machine; the CLI turns each into one line and a code."""
+"""What a person, a file or a machine can do wrong; the CLI makes each one line and a code."""
 
 __all__ = ["ConvergenceError", "DataError", "InverseError", "ResourceError", "UsageError"]
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from inverse.errors import UsageError
-from inverse.problem import Problem
 from inverse.reconstruction import Reconstruction
 
 __all__ = ["METHODS", "Progress", "check_settings", "find", "nearest", "register", "takes_prior"]

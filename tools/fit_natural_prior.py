@@ -2,8 +2,8 @@
 
     python tools/fit_natural_prior.py inverse/priors/weights/natural.safetensors
 
-Takes some minutes on one core. The photographs are public domain or CC0, as scikit-image states in its
-data documentation; only the fitted covariances are kept.
+Takes some minutes on one core. The photographs are public domain or CC0, as scikit-image states in
+its data documentation; only the fitted covariances are kept.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Magnetic resonance: the measurement, its preparation, classical methods, simulation."""

@@ -90,7 +90,8 @@ def prepare(
         samples = torch.from_numpy(cropped.samples).to(device)
         mask = torch.from_numpy(cropped.mask).to(device)
     except (RuntimeError, AssertionError) as error:  # torch's own words name the driver's trouble
-        raise UsageError(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device '{device}' cannot be used: {reason}") from error
     try:
         channels = _whitened(samples, mask, cropped.noise)
         channels = _compressed(channels, n_virtual_coils)
@@ -137,8 +138,8 @@ def _without_oversampling(kspace: KSpace) -> KSpace:
     """Cut the readout, which is sampled fully, to the width the image is meant to have."""
     wanted = kspace.grid.shape[-1] if kspace.recon_shape is None else kspace.recon_shape[-1]
     width = kspace.grid.shape[-1]
-    line = kspace.mask.any(-1)
-    if wanted >= width or not (kspace.mask == line[..., None]).all():
+    line = np.any(kspace.mask, axis=-1, keepdims=True)
+    if wanted >= width or not (kspace.mask == line).all():
         return kspace
     start = width // 2 - wanted // 2
     hybrid = ifft_centred(torch.from_numpy(kspace.samples), (-1,))[..., start : start + wanted]
@@ -206,9 +207,7 @@ def _gram(stacked: torch.Tensor) -> torch.Tensor:
     return flat @ flat.mH
 
 
-def _calibrated(
-    channels: _Channels, mask: torch.Tensor, maps: int, *, is_3d: bool
-) -> torch.Tensor:
+def _calibrated(channels: _Channels, mask: torch.Tensor, maps: int, *, is_3d: bool) -> torch.Tensor:
     """(slice, M, V, *grid) coil maps of unit norm."""
     samples = channels.samples
     grid = tuple(samples.shape[2:])
@@ -221,9 +220,7 @@ def _calibrated(
         region = find_calibration_region(sampled, max_width=_CALIBRATION_WIDTH)
         centre = one[(slice(None), *region)]
         kernel = min(_KERNEL, max(2, min(centre.shape[1:]) // 2))
-        found.append(
-            espirit(centre, grid, n_maps=maps, kernel=kernel, noise_std=1.0).csm
-        )
+        found.append(espirit(centre, grid, n_maps=maps, kernel=kernel, noise_std=1.0).csm)
         if index == 0:
             size = "x".join(str(n) for n in centre.shape[1:])
             channels.notes["maps"] = (
@@ -244,9 +241,7 @@ def _encoding(
     return Sense(coil_maps, mask if len(mask) > 1 else mask[0], soft=soft), samples
 
 
-def _intensity(
-    csm: torch.Tensor, matrix: torch.Tensor, *, soft: bool
-) -> NDArray[np.floating]:
+def _intensity(csm: torch.Tensor, matrix: torch.Tensor, *, soft: bool) -> NDArray[np.floating]:
     """Norm over the raw channels of what the maps say: |pinv(W) s|, (slice or z, y, x).
 
     Maps have unit norm over whitened channels, whose unit is the noise. Raw channels of different

@@ -41,7 +41,8 @@ def load_prior(prior: str | Path | Prior | None) -> Prior:
     ----------
     prior : None, "natural", path or Prior
         None and "natural" are the mixture of low-rank Gaussians inside the package; a path is a
-        ``.safetensors`` file as `inverse.priors.PatchPrior.save` writes it; a prior is returned as it is.
+        ``.safetensors`` file as `inverse.priors.PatchPrior.save` writes it; a prior is returned as
+        it is.
 
     Raises
     ------

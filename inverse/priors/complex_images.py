@@ -11,7 +11,7 @@ __all__ = ["denoise_complex", "smooth_phase"]
 
 
 def smooth_phase(image: torch.Tensor, width: int = 24) -> torch.Tensor:
-    """Unit phasor of the image's low spatial frequencies.
+    """Compute the unit phasor of the image's low spatial frequencies.
 
     Parameters
     ----------

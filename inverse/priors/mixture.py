@@ -46,9 +46,9 @@ class LowRankMixture:
 
     References
     ----------
-    Wang et al. 2024, "Diffusion models learn low-dimensional distributions via subspace clustering",
-    arXiv 2409.02426, eq. 6 (their case: mu = 0, L = 1, s = 0, equal weights); Tipping and Bishop
-    1999, doi:10.1162/089976699300016728 (mixture of probabilistic principal components).
+    Wang et al. 2024, "Diffusion models learn low-dimensional distributions via subspace
+    clustering", arXiv 2409.02426, eq. 6 (their case: mu = 0, L = 1, s = 0, equal weights); Tipping
+    and Bishop 1999, doi:10.1162/089976699300016728 (mixture of probabilistic principal components).
     """
 
     log_weights: torch.Tensor
@@ -60,12 +60,16 @@ class LowRankMixture:
     def __post_init__(self) -> None:
         k, d = self.means.shape
         rank = self.variances.shape[-1]
-        wanted = {"log_weights": (k,), "bases": (k, d, rank), "variances": (k, rank), "floors": (k,)}
+        wanted = {
+            "log_weights": (k,),
+            "bases": (k, d, rank),
+            "variances": (k, rank),
+            "floors": (k,),
+        }
         for name, shape in wanted.items():
-            if tuple(getattr(self, name).shape) != shape:
-                raise DataError(
-                    f"mixture: {name} expected shape {shape}, got {tuple(getattr(self, name).shape)}"
-                )
+            found = tuple(getattr(self, name).shape)
+            if found != shape:
+                raise DataError(f"mixture: {name} expected shape {shape}, got {found}")
         for name in (*wanted, "means"):
             if not bool(torch.isfinite(getattr(self, name)).all()):
                 raise DataError(f"mixture: {name} holds NaN or infinity")
@@ -156,9 +160,11 @@ class LowRankMixture:
         """Draw n vectors, shape (n, D)."""
         d, r = self.bases.shape[1:]
         k = torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)
-        like = {"generator": generator, "dtype": self.means.dtype, "device": self.means.device}
-        inside = torch.randn(n, r, **like) * self.variances[k].sqrt()  # type: ignore[arg-type]
-        white = torch.randn(n, d, **like) * self.floors[k, None].sqrt()  # type: ignore[arg-type]
+        dtype, device = self.means.dtype, self.means.device
+        inside = torch.randn(n, r, generator=generator, dtype=dtype, device=device)
+        white = torch.randn(n, d, generator=generator, dtype=dtype, device=device)
+        inside *= self.variances[k].sqrt()
+        white *= self.floors[k, None].sqrt()
         return self.means[k] + torch.einsum("ndr,nr->nd", self.bases[k], inside) + white
 
     def _gains(self, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:

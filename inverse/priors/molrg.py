@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import fold, unfold
 
 from inverse.errors import DataError
 from inverse.priors.mixture import LowRankMixture
@@ -85,14 +84,14 @@ class PatchPrior:
         size, stride = self.size, self.stride
         reach = [(-n % stride) + max(size - stride, 0) for n in (ny, nx)]
         padded = _wrap(images, *reach)
-        patches = F.unfold(padded, size, stride=stride)
+        patches = unfold(padded, size, stride=stride)
         n, d, count = patches.shape
         vectors = patches.transpose(1, 2).reshape(-1, d)
         mean = vectors.mean(1, keepdim=True)
         clean = self.mixture.denoise(vectors - mean, sigma) + mean
         shape = (padded.shape[-2], padded.shape[-1])
-        total = F.fold(clean.reshape(n, count, d).transpose(1, 2), shape, size, stride=stride)
-        weight = F.fold(torch.ones_like(patches[:1]), shape, size, stride=stride)
+        total = fold(clean.reshape(n, count, d).transpose(1, 2), shape, size, stride=stride)
+        weight = fold(torch.ones_like(patches[:1]), shape, size, stride=stride)
         return (_unwrap(total, ny, nx) / _unwrap(weight, ny, nx)).reshape(x.shape)
 
     def to(self, device: torch.device | str) -> PatchPrior:
@@ -135,7 +134,7 @@ class PatchPrior:
         from safetensors import SafetensorError, safe_open
 
         try:
-            if os.path.getsize(path) > _LARGEST_FILE:
+            if path.stat().st_size > _LARGEST_FILE:
                 raise DataError(f"prior {path.name}: expected at most {_LARGEST_FILE} bytes")
             with safe_open(path, framework="pt") as file:
                 about = dict(file.metadata() or {})

@@ -1,4 +1,4 @@
-"""Samplers: a prior's denoiser and the data's operator, in turn, from coarse to fine noise levels."""
+"""Samplers: a prior's denoiser and the data's operator in turn, at falling noise levels."""
 
 from inverse.samplers.dds import dds
 from inverse.samplers.pnp_hqs import pnp_hqs

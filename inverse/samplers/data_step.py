@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from inverse.problem import Problem
-from solvers import Solution, Status, cg
+from solvers import cg
 
 __all__ = ["DataStep", "warm_start"]
-
-_UNUSABLE = {Status.NON_FINITE_INPUT, Status.NOT_POSITIVE_DEFINITE, Status.BREAKDOWN}
 
 
 @dataclass(slots=True, eq=False)
@@ -46,11 +44,11 @@ class DataStep:
     def __call__(self, z: torch.Tensor, weight: float) -> torch.Tensor:
         """Return the minimiser; `weight` >= 0 is noise variance over prior variance."""
         b = torch.add(self.backprojection, z, alpha=weight)
-        return self._solve(b, weight, z, self.maxiter).x
+        return self._solve(b, weight, z, self.maxiter)
 
     def _solve(
         self, b: torch.Tensor, weight: float, start: torch.Tensor | None, maxiter: int
-    ) -> Solution:
+    ) -> torch.Tensor:
         normal = self.problem.operator.normal
         found = cg(
             lambda v: torch.add(normal(v), v, alpha=weight),
@@ -61,9 +59,10 @@ class DataStep:
             n_batch_axes=self.problem.n_batch_axes,
         )
         self.n_operator += found.n_operator
-        return found
+        x: torch.Tensor = found.x
+        return x
 
 
 def warm_start(step: DataStep, *, maxiter: int = 10, weight: float = 1e-2) -> torch.Tensor:
     """Return a mildly regularised least-squares image to start a sampler from."""
-    return step._solve(step.backprojection, weight, None, maxiter).x
+    return step._solve(step.backprojection, weight, None, maxiter)

@@ -1,4 +1,4 @@
-"""Decomposed diffusion sampler: one posterior-like image, data consistency by conjugate gradients."""
+"""Decomposed diffusion sampler: one posterior-like image, agreeing with the data by CG."""
 
 from __future__ import annotations
 

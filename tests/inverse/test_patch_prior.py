@@ -19,7 +19,11 @@ def shrinking(size: int = 4) -> LowRankMixture:
     """A single white component of variance 1: E[x0|x] = x / (1 + sigma^2)."""
     d = size**2
     return LowRankMixture(
-        torch.zeros(1), torch.zeros(1, d), torch.eye(d)[None, :, :1], torch.zeros(1, 1), torch.ones(1)
+        torch.zeros(1),
+        torch.zeros(1, d),
+        torch.eye(d)[None, :, :1],
+        torch.zeros(1, 1),
+        torch.ones(1),
     )
 
 
@@ -40,9 +44,9 @@ def test_patches_are_averaged_with_equal_weight(shape: tuple[int, ...], stride: 
         image = x.numpy().astype(float)
         box = (0,) * (x.ndim - 2) + (4, 4)
         means = ndimage.uniform_filter(image, [s or 1 for s in box], mode="wrap", origin=0)
-        forth = ndimage.uniform_filter(means, [s or 1 for s in box], mode="wrap", origin=[
-            0 if not s else -1 for s in box
-        ])
+        forth = ndimage.uniform_filter(
+            means, [s or 1 for s in box], mode="wrap", origin=[0 if not s else -1 for s in box]
+        )
         torch.testing.assert_close(
             out, torch.from_numpy(0.5 * image + 0.5 * forth).float(), rtol=0, atol=1e-5
         )
@@ -54,7 +58,9 @@ def test_no_noise_leaves_the_image_alone() -> None:
 
 
 @pytest.mark.parametrize(("sigma", "gain_db"), [(0.05, 4.0), (0.1, 5.5), (0.2, 7.5)])
-def test_embedded_prior_denoises_better_than_a_gaussian_filter(sigma: float, gain_db: float) -> None:
+def test_embedded_prior_denoises_better_than_a_gaussian_filter(
+    sigma: float, gain_db: float
+) -> None:
     clean, noisy = camera(sigma)
     error = (load_prior("natural").denoise(noisy, sigma) - clean).square().mean()
     filters = [
