@@ -1,4 +1,4 @@
-"""The reconstruction: an image with its geometry, how far it can be trusted, and how it was made."""
+"""The reconstruction: an image, where it is, how far to trust it, and how it was made."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import EllipsisType
 
 import numpy as np
 import torch
@@ -96,7 +97,8 @@ class Reconstruction:
         Parameters
         ----------
         path : str or Path
-            ``.nii``, ``.nii.gz`` (magnitude), ``.h5`` (complex), ``.npz`` or a folder name for a DICOM series.
+            ``.nii``, ``.nii.gz`` (magnitude), ``.h5``, ``.npz`` (complex), or a folder's name for
+            a DICOM series.
 
         Returns
         -------
@@ -143,12 +145,9 @@ def finish(
     diagnostics : Diagnostics, optional
         Counts and history; the residual in it is recomputed here from `x`.
     """
-    residual = problem.data - problem.operator(x)
-    norm = float(torch.linalg.vector_norm(residual, dtype=torch.complex128))
-    residual_std = norm / math.sqrt(2 * problem.n_samples)
     checked = replace(
         diagnostics or Diagnostics(),
-        residual_std=residual_std * problem.scale,
+        residual_std=problem.residual_std(x) * problem.scale,
         noise_std=problem.noise_std * problem.scale,
     )
     return Reconstruction(
@@ -173,7 +172,8 @@ def _as_image(problem: Problem, x: torch.Tensor) -> NDArray[np.complex64]:
     image = x.detach()
     if "map" in axes:
         dim = axes.index("map") - len(axes)
-        # Soft-SENSE images share one object: magnitudes add in quadrature, the first map's phase leads.
+        # Soft-SENSE images share one object: magnitudes add in quadrature, the first map's phase
+        # leads.
         magnitude = torch.linalg.vector_norm(image, dim=dim)
         image = torch.polar(magnitude, image.select(dim, 0).angle())
     volume = image.cpu().numpy().reshape((-1, *image.shape[-2:])) * problem.scale
@@ -182,9 +182,7 @@ def _as_image(problem: Problem, x: torch.Tensor) -> NDArray[np.complex64]:
     return np.ascontiguousarray(centre_crop(volume, problem.grid.shape), dtype=np.complex64)
 
 
-def centre_crop(
-    volume: NDArray[np.generic], shape: tuple[int, ...]
-) -> NDArray[np.generic]:
+def centre_crop(volume: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
     """Cut `volume` to `shape` so that index n//2 of every axis stays index n//2.
 
     Parameters
@@ -198,4 +196,5 @@ def centre_crop(
         slice(have // 2 - want // 2, have // 2 - want // 2 + want)
         for have, want in zip(volume.shape[volume.ndim - len(shape) :], shape, strict=True)
     )
-    return volume[(..., *window)]
+    index: tuple[slice | EllipsisType, ...] = (..., *window)
+    return volume[index]

@@ -50,8 +50,8 @@ def pnp_hqs(
     steps : int
         Calls of the prior.
     sigma_max, sigma_min : float
-        First and last noise level relative to the image's peak; the last is by default that of
-        the data.
+        First and last noise level relative to the image's peak; the last is by default half that
+        of the data.
     weight : float
         lambda above.
     cg_iterations : int

@@ -20,8 +20,8 @@ def noise_levels(
     Parameters
     ----------
     problem : Problem
-        Its `noise_std` is where the sequence ends unless `sigma_min` says otherwise: finer than the
-        data's own noise there is nothing to separate.
+        Half its `noise_std` is where the sequence ends unless `sigma_min` says otherwise: the data
+        step then leaves less than half of the data's noise in what they determine.
     steps : int
         How many.
     sigma_max : float
@@ -37,7 +37,7 @@ def noise_levels(
     """
     if steps < 1 or not (math.isfinite(sigma_max) and sigma_max > 0):
         raise UsageError(f"expected steps >= 1 and sigma_max > 0, got {steps} and {sigma_max}")
-    last = problem.noise_std if sigma_min is None else sigma_min
+    last = problem.noise_std / 2 if sigma_min is None else sigma_min
     if not (math.isfinite(last) and last >= 0):
         raise UsageError(f"sigma_min expected a number >= 0, got {last}")
     last = max(last, 1e-3)  # without noise in the data, a thousandth of the peak

@@ -1,0 +1,195 @@
+"""Methods: better than the baseline, honest about the residual, reproducible."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import inverse
+from inverse import ConvergenceError, Problem, Reconstruction, UsageError, reconstruct
+from inverse.methods import METHODS, find, takes_prior
+from inverse.mri.simulate import Acquisition, simulate
+from inverse.reconstructing import choose
+from operators import Identity, Space
+
+SHAPE = (1, 64, 64)
+ITERATIVE = ("cg_sense", "l1_wavelet", "tv", "pnp_hqs", "dds")
+
+
+def shapes_image() -> NDArray[np.float32]:
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE[1:]), indexing="ij")
+    image = 0.8 * ((y / 0.85) ** 2 + (x / 0.7) ** 2 < 1)
+    image = image - 0.3 * ((y - 0.2) ** 2 + (x + 0.2) ** 2 < 0.06)
+    image = image + 0.2 * (np.abs(y + 0.35) + np.abs(x - 0.1) < 0.2)
+    return image[None].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    acquisition = Acquisition(n_coils=6, acceleration=3.0, n_calibration=16, noise=0.01, seed=1)
+    return simulate(shapes_image(), acquisition).prepare()
+
+
+def error(result: Reconstruction) -> float:
+    truth = shapes_image()
+    inside = truth > 0
+    return float(
+        np.linalg.norm((np.abs(result.image) - truth)[inside]) / np.linalg.norm(truth[inside])
+    )
+
+
+def test_order_of_merit(problem: Problem) -> None:
+    errors = {name: error(reconstruct(problem, name)) for name in ("zero_filled", *ITERATIVE)}
+    assert errors["cg_sense"] < errors["zero_filled"]
+    assert max(errors["l1_wavelet"], errors["tv"]) < errors["cg_sense"]
+    assert errors["pnp_hqs"] < 0.8 * errors["cg_sense"]
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_residual_is_that_of_the_noise(problem: Problem, name: str) -> None:
+    found = reconstruct(problem, name)
+    assert 0.6 < found.diagnostics.residual_to_noise < 1.4
+    assert found.diagnostics.noise_std == pytest.approx(problem.noise_std * problem.scale)
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_same_seed_same_bytes_and_scale_does_not_matter(problem: Problem, name: str) -> None:
+    first = reconstruct(problem, name, seed=0)
+    again = reconstruct(problem, name, seed=0)
+    assert first.image.tobytes() == again.image.tobytes()
+    louder = replace(problem, scale=1e6 * problem.scale)
+    np.testing.assert_allclose(
+        reconstruct(louder, name, seed=0).image, 1e6 * first.image, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["cg_sense", "l1_wavelet", "tv", "pnp_hqs"])
+def test_slices_do_not_know_of_each_other(name: str) -> None:
+    stack = np.concatenate([shapes_image(), 0.9 * shapes_image()[:, ::-1]])
+    acquisition = Acquisition(n_coils=4, acceleration=2.0, n_calibration=16, noise=0.01)
+    kspace = simulate(stack, acquisition)
+    both = kspace.prepare()
+    together = reconstruct(both, name).image
+    for index in range(2):
+        operator = type(
+            both.operator
+        )(  # the same maps and scale, one slice
+            torch.from_numpy(both.details["csm"][index : index + 1, 0]),
+            torch.from_numpy(both.details["mask"][0]),
+        )
+        alone = replace(
+            both,
+            operator=operator,
+            data=both.data[index : index + 1],
+            n_samples=both.n_samples // 2,
+            grid=both.grid.crop((1, *SHAPE[1:])),
+            intensity=None if both.intensity is None else both.intensity[index : index + 1],
+        )
+        single = reconstruct(alone, name).image[0]
+        assert np.abs(single - together[index]).max() <= 1e-5 * np.abs(together).max()
+
+
+def test_zero_filled_is_the_adjoint(problem: Problem) -> None:
+    found = reconstruct(problem, "zero_filled")
+    assert found.image.tobytes() == found.baseline.tobytes()
+
+
+def test_cg_iterates_no_further_than_the_noise(problem: Problem) -> None:
+    found = reconstruct(problem, "cg_sense")
+    assert "noise" in found.diagnostics.status
+    over = reconstruct(problem, "cg_sense", iterations=40)
+    assert error(found) < error(over)
+
+
+def test_cg_says_when_the_noise_level_is_out_of_reach(problem: Problem) -> None:
+    found = reconstruct(replace(problem, noise_std=problem.noise_std / 100), "cg_sense")
+    assert "did not fall to the noise level" in found.diagnostics.warnings[0]
+
+
+def test_auto_chooses_and_says_why(problem: Problem) -> None:
+    assert choose(problem)[0] == "pnp_hqs"
+    full = replace(problem, notes={"acceleration": 1.0})
+    assert choose(full) == ("cg_sense", "fully sampled: the data need no prior")
+    found = reconstruct(problem)
+    assert found.method == "pnp_hqs"
+    assert "3.0-fold undersampled" in str(found.provenance["why"])
+
+
+def test_recorded_recipe_repeats_the_run(problem: Problem) -> None:
+    first = reconstruct(problem, "pnp_hqs", seed=3, steps=5)
+    recipe = first.provenance["recipe"]
+    assert isinstance(recipe, dict)
+    again = reconstruct(
+        problem, recipe["method"], prior=recipe["prior"], seed=recipe["seed"], **recipe["settings"]
+    )
+    assert first.image.tobytes() == again.image.tobytes()
+
+
+def test_every_method_has_the_same_signature() -> None:
+    find("tv")
+    for name, method in METHODS.items():
+        parameters = list(inspect.signature(method).parameters.values())
+        assert [p.name for p in parameters[:2]] == ["problem", "prior"], name
+        assert {"generator", "progress"} <= {p.name for p in parameters[2:]}, name
+        assert all(p.kind is p.KEYWORD_ONLY for p in parameters[2:]), name
+    assert {name for name in METHODS if takes_prior(name)} == {"pnp_hqs", "dds"}
+
+
+def test_progress_reaches_the_end(problem: Problem) -> None:
+    for name in ITERATIVE:
+        seen: list[tuple[str, int, int]] = []
+        reconstruct(problem, name, progress=lambda *step, seen=seen: seen.append(step))
+        assert seen
+        assert all(stage == name and 0 < done <= total for stage, done, total in seen)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("ddz", {}, "no method 'ddz'; did you mean 'dds'"),
+        ("tv", {"wieght": 1.0}, "tv has no setting 'wieght'; did you mean 'weight'"),
+        ("tv", {"weight": -1.0}, "weight expected 'auto' or a number >= 0, got -1.0"),
+        ("cg_sense", {"iterations": 0}, "iterations expected 'auto' or an integer >= 1"),
+        ("cg_sense", {"weight": float("nan")}, "weight expected a number >= 0"),
+        ("cg_sense", {"prior": "natural"}, "cg_sense takes no prior"),
+        ("dds", {"eta": 2.0}, "eta expected 0 to 1, got 2.0"),
+        ("pnp_hqs", {"steps": 0}, "steps >= 1"),
+        ("pnp_hqs", {"sigma_min": -1.0}, "sigma_min expected a number >= 0"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(
+    problem: Problem, method: str, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        reconstruct(problem, method, **settings)  # type: ignore[arg-type]
+
+
+def test_an_image_with_nan_is_not_returned(problem: Problem) -> None:
+    broken = replace(problem, data=torch.full_like(problem.data, float("nan")))
+    with pytest.raises(ConvergenceError, match="NaN or infinity"):
+        reconstruct(broken, "zero_filled")
+
+
+def test_priors_work_on_real_images_and_any_operator() -> None:
+    """Denoising is the inverse problem with the identity: the prior alone must help."""
+    truth = torch.from_numpy(shapes_image())
+    space = Space(SHAPE, torch.float32, ("slice", "y", "x"))
+    draw = torch.Generator().manual_seed(0)
+    noisy = truth + 0.1 * torch.randn(truth.shape, generator=draw)
+    problem = Problem(
+        operator=Identity(space),
+        data=noisy,
+        noise_std=0.1,
+        n_samples=truth.numel(),
+        grid=inverse.Grid(SHAPE, (1.0, 1.0, 1.0)),
+        n_batch_axes=1,
+    )
+    found = reconstruct(problem, "pnp_hqs", sigma_max=0.2, steps=8)
+    before = float((noisy - truth).square().mean())
+    after = float(np.square(np.abs(found.image) - truth.numpy()).mean())
+    assert after < 0.5 * before
