@@ -282,13 +282,15 @@ def _run_cycle(method: Method, v: Vectors, out: Outcome, goal: Goal, maxiter: in
     for past, new in zip(out.history, run.norms, strict=True):
         past.extend(new)
     met = goal.status(out.found)
+    is_sound = run.is_finite & np.isfinite(out.found.residual)
     for i in np.flatnonzero(pending):
         out.status[i] = met[i]
-        if met[i] is None and run.steps[i] == budget[i]:
+        if met[i] is None and not is_sound[i]:
+            out.status[i] = Status.BREAKDOWN if out.iterations[i] else Status.NON_FINITE_INPUT
+        elif met[i] is None and run.steps[i] == budget[i]:
             out.status[i] = Status.MAX_ITERATIONS
         elif met[i] is None and not run.is_claimed[i]:
-            failure = Status.BREAKDOWN if out.iterations[i] else Status.NON_FINITE_INPUT
-            out.status[i] = method.refusal if run.is_finite[i] else failure
+            out.status[i] = method.refusal
 
 
 def _settle(v: Vectors, out: Outcome, pending: Mask, kept: Array, before: Measure) -> None:

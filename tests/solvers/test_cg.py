@@ -461,6 +461,12 @@ class TestArguments:
             with pytest.raises(SolverError, match=message):
                 call()
 
+    def test_results_keep_the_precision(self, library: SimpleNamespace) -> None:
+        wide = library.array(np.ones(3))
+        narrow = library.array(np.ones(3, np.float32))
+        with pytest.raises(SolverError, match=r"A expected to return \(3,\) .*float32, got .*64"):
+            cg(lambda _: wide, narrow)
+
     def test_complex_operator_needs_complex_data(self, library: SimpleNamespace) -> None:
         A = library.array(np.array([[2.0, 1j], [-1j, 2.0]]))
         with pytest.raises(SolverError, match=r"A is complex .* Convert the right-hand side"):

@@ -173,6 +173,34 @@ class TestStatus:
         solution = cgls(A, lambda y: -1.0 * y, library.array(np.ones(2)), maxiter=20)
         assert not solution.converged
 
+    def test_no_curvature_is_a_breakdown(self, library: SimpleNamespace) -> None:
+        """Only a wrong adjoint can point where A is blind."""
+        solution = cgls(lambda x: 0.0 * x, lambda y: y, library.array(np.ones(2)))
+        assert solution.status == (Status.BREAKDOWN,)
+        assert library.numpy(solution.x).tolist() == [0.0, 0.0]
+
+    @pytest.mark.parametrize("check_every", [1, 3])
+    def test_nan_on_the_way_keeps_the_last_good_iterate(
+        self, library: SimpleNamespace, rng: np.random.Generator, check_every: int
+    ) -> None:
+        A, b = _draw(rng, (2, 20, 15), np.float64), _draw(rng, (2, 20), np.float64)
+        matrices, calls = library.array(A), [0]
+        broken = library.array(np.array([[1.0], [np.nan]]))
+
+        def forward(x: object) -> object:
+            calls[0] += 1
+            y = (matrices @ x[..., None])[..., 0]
+            return y * broken if calls[0] == 5 else y
+
+        adjoint = library.array(A.swapaxes(1, 2))
+        solution = cgls(forward, adjoint, library.array(b), n_batch_axes=1, check_every=check_every)
+        assert solution.status == (Status.CONVERGED, Status.BREAKDOWN)
+        kept = 4 if check_every == 1 else 3
+        short = cgls(matrices, None, library.array(b), n_batch_axes=1, maxiter=kept)
+        np.testing.assert_allclose(
+            library.numpy(solution.x)[1], library.numpy(short.x)[1], rtol=1e-12
+        )
+
     @pytest.mark.parametrize("check_every", [1, 4])
     def test_a_bad_system_harms_no_mate(
         self, library: SimpleNamespace, rng: np.random.Generator, check_every: int

@@ -83,6 +83,12 @@ def test_negative_map(library: SimpleNamespace) -> None:
     assert found.status == (Status.NOT_POSITIVE_DEFINITE,)
 
 
+def test_a_small_positive_value_is_not_called_negative() -> None:
+    found = power_iteration(np.diag([1.0, 0.0]), np.array([1e-3, 1.0]), maxiter=1)
+    assert 0 < found.value[0] < found.residual_norm[0]
+    assert found.status == (Status.MAX_ITERATIONS,)
+
+
 def test_nan_harms_no_mate(library: SimpleNamespace) -> None:
     d = np.array([[1.0, 2.0], [np.nan, 1.0], [3.0, 1.0], [0.0, 0.0]])
     A = library.array(d)

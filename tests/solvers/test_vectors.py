@@ -129,6 +129,18 @@ class TestOperations:
         assert ((peak / scale >= 0.5) & (peak / scale < 1)).all()
 
 
+@pytest.mark.parametrize("n", [65535, 65536, 200_000, 3_000_000])
+@pytest.mark.parametrize("n_systems", [1, 2])
+def test_long_sums_keep_their_digits(library: SimpleNamespace, n: int, n_systems: int) -> None:
+    """A plain single-precision sum of squares this long is off by 2e-5."""
+    rows = np.random.default_rng(5).normal(size=(n_systems, n)).astype(np.float32)
+    x = library.array(rows)
+    v = vectors_of(x, 1)
+    exact = np.sum(rows.astype(np.float64) ** 2, axis=1)
+    np.testing.assert_allclose(v.host(v.dot(x, x)), exact, rtol=5e-7)
+    np.testing.assert_allclose(v.host(v.vdot(x, x)), exact, rtol=5e-7)
+
+
 def test_copy_and_zeros_are_new(library: SimpleNamespace) -> None:
     x = library.array(np.ones((2, 3)))
     v = vectors_of(x, 1)
