@@ -77,7 +77,7 @@ def test_noise_is_white_with_the_declared_level() -> None:
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6])
 def test_residual_of_a_good_image_is_the_noise(correlation: float) -> None:
-    """Data of one slice have 6 x 32 x 48 samples for 64 x 48 unknowns: part of the noise is fitted."""
+    """6 x 32 x 48 samples for 64 x 48 unknowns: part of the noise is fitted."""
     kspace = scan(noise_correlation=correlation)
     ratio = truth_residual(kspace.prepare(), kspace)
     unknowns, samples = 64 * 48, 6 * 32 * 48
