@@ -95,7 +95,7 @@ def prepare(
     try:
         channels = _whitened(samples, mask, cropped.noise)
         channels = _compressed(channels, n_virtual_coils)
-        csm = _calibrated(channels, mask, maps, is_3d=kspace.is_3d)
+        csm = _calibrated(channels, mask, maps)
     except OperatorError as error:
         raise DataError(f"calibration failed: {error}") from error
     operator, data = _encoding(csm, mask, channels.samples, maps, is_3d=kspace.is_3d)
@@ -126,7 +126,7 @@ def prepare(
             **({"oversampling": "readout cropped"} if cropped is not kspace else {}),
             **channels.notes,
         },
-        intensity=_intensity(csm, channels.matrix, soft=maps > 1),
+        intensity=_intensity(csm, channels.matrix),
         origin=kspace.origin,
         acquisition=kspace.acquisition,
         recipe={"maps": maps, "device": str(device)},
@@ -207,7 +207,7 @@ def _gram(stacked: torch.Tensor) -> torch.Tensor:
     return flat @ flat.mH
 
 
-def _calibrated(channels: _Channels, mask: torch.Tensor, maps: int, *, is_3d: bool) -> torch.Tensor:
+def _calibrated(channels: _Channels, mask: torch.Tensor, maps: int) -> torch.Tensor:
     """(slice, M, V, *grid) coil maps of unit norm."""
     samples = channels.samples
     grid = tuple(samples.shape[2:])
@@ -227,7 +227,6 @@ def _calibrated(channels: _Channels, mask: torch.Tensor, maps: int, *, is_3d: bo
                 f"ESPIRiT, {maps} set{'s' if maps > 1 else ''}, {kernel}-wide kernel, "
                 f"{size} calibration samples"
             )
-    del is_3d
     return torch.stack(found)
 
 
@@ -241,13 +240,12 @@ def _encoding(
     return Sense(coil_maps, mask if len(mask) > 1 else mask[0], soft=soft), samples
 
 
-def _intensity(csm: torch.Tensor, matrix: torch.Tensor, *, soft: bool) -> NDArray[np.floating]:
+def _intensity(csm: torch.Tensor, matrix: torch.Tensor) -> NDArray[np.floating]:
     """Norm over the raw channels of what the maps say: |pinv(W) s|, (slice or z, y, x).
 
     Maps have unit norm over whitened channels, whose unit is the noise. Raw channels of different
     gain would weigh the image by where the quiet ones are; this undoes it.
     """
-    del soft
     raw = whiten(csm[:, 0], torch.linalg.pinv(matrix), coil_axis=1)
     norm = torch.linalg.vector_norm(raw, dim=1)
     return np.asarray(norm.reshape(-1, *norm.shape[-2:]).cpu().numpy())

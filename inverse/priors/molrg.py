@@ -17,6 +17,7 @@ __all__ = ["PatchPrior"]
 _FORMAT = "inverse-suite patch prior 1"
 _TENSORS = ("log_weights", "means", "bases", "variances", "floors")
 _LARGEST_FILE = 2**28
+_PATCHES_AT_ONCE = 2**16  # bounds the memory of a volume: about 100 MB at 128 components
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +82,13 @@ class PatchPrior:
         """
         ny, nx = x.shape[-2:]
         images = x.reshape(-1, 1, ny, nx)
+        n_patches = -(-ny // self.stride) * -(-nx // self.stride)
+        blocks = images.split(max(1, _PATCHES_AT_ONCE // n_patches))
+        return torch.cat([self._denoise(block, sigma) for block in blocks]).reshape(x.shape)
+
+    def _denoise(self, images: torch.Tensor, sigma: float) -> torch.Tensor:
+        """Denoise (n, 1, y, x)."""
+        ny, nx = images.shape[-2:]
         size, stride = self.size, self.stride
         reach = [(-n % stride) + max(size - stride, 0) for n in (ny, nx)]
         padded = _wrap(images, *reach)
@@ -92,7 +100,7 @@ class PatchPrior:
         shape = (padded.shape[-2], padded.shape[-1])
         total = fold(clean.reshape(n, count, d).transpose(1, 2), shape, size, stride=stride)
         weight = fold(torch.ones_like(patches[:1]), shape, size, stride=stride)
-        return (_unwrap(total, ny, nx) / _unwrap(weight, ny, nx)).reshape(x.shape)
+        return _unwrap(total, ny, nx) / _unwrap(weight, ny, nx)
 
     def to(self, device: torch.device | str) -> PatchPrior:
         """Return the prior on another device."""
