@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.bart import from_bart, read
 from benchmarks.measure import Table, one_thread, pictures_folder
-from benchmarks.our_images import METHODS, chain
+from benchmarks.our_images import METHODS, PRIOR_METHODS, chain
 from benchmarks.peers import sigpy_espirit, sigpy_l1_wavelet
 from benchmarks.phantom import data_folder, fft
 from benchmarks.pictures import save_grid
@@ -114,7 +114,7 @@ def main(pictures: Path | None = None) -> None:
     for label, values in columns.items():
         table.add(label, *values)
     peer = np.min([v for label, v in columns.items() if label.startswith("sigpy")], axis=0)
-    for method in METHODS:
+    for method in ("l1_wavelet", "tv", *PRIOR_METHODS):
         for name, value, limit in zip(FILES, columns.get(f"ours {method}", ()), peer, strict=False):
             table.judge(f"{method}, {Path(name).suffix[1:]}, against sigpy's best", value, limit)
     table.judge(f"1 - correlation of the two files' images ({METHODS[-1]})", unlike(*last), 0.02)

@@ -27,8 +27,8 @@ SLICES = (12, 60, 96, 144)
 SEEDS = (0, 1, 2)
 ACCELERATION = 4.0
 LINEAR = (1e-3, 3e-3, 1e-2, 3e-2, 0.1)
-SPARSE = (3e-3, 5e-3, 8e-3, 1.2e-2)
-BART_SPARSE = (2e-3, 3e-3, 5e-3, 8e-3)
+SPARSE = (1e-3, 2e-3, 3e-3, 5e-3, 8e-3, 1.2e-2, 2e-2)
+BART_SPARSE = (5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 8e-3, 1.2e-2, 2e-2)
 BART_TV = ("-i", "100", "-u", "0.1", "-w", "1")
 CHAIN = ("l1_wavelet", "pnp_hqs")
 

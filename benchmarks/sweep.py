@@ -31,8 +31,36 @@ def best_of(
     *,
     largest: bool = False,
 ) -> Best:
-    """Reconstruct at every weight and keep the image with the least (or largest) score."""
-    tried = [(score(image), w, image) for w in weights for image in [reconstruct(w)]]
-    pick = max if largest else min
-    value, weight, image = pick(tried, key=lambda entry: entry[0])
-    return Best(image, weight, value, weight in {weights[0], weights[-1]})
+    """Find the weight with the least (or largest) score, walking uphill from the middle one.
+
+    The walk ends where both neighbours are worse: quality has one optimum along a weight.
+
+    Parameters
+    ----------
+    reconstruct : function
+        weight -> image.
+    weights : sequence of float
+        The ladder of weights, ascending.
+    score : function
+        image -> figure of merit.
+    largest : bool
+        Whether large scores are good.
+    """
+    sign = 1.0 if largest else -1.0
+    tried: dict[int, tuple[float, NDArray[np.generic]]] = {}
+
+    def merit(rung: int) -> float:
+        if rung not in tried:
+            image = reconstruct(weights[rung])
+            tried[rung] = (score(image), image)
+        return sign * tried[rung][0]
+
+    here = len(weights) // 2
+    while True:
+        near = [rung for rung in (here - 1, here, here + 1) if 0 <= rung < len(weights)]
+        best = max(near, key=merit)
+        if best == here:
+            break
+        here = best
+    value, image = tried[here]
+    return Best(image, weights[here], value, here in {0, len(weights) - 1})
