@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 
 import torch
 
 from inverse.errors import UsageError
 from inverse.methods import Progress, register
-from inverse.priors import Prior, load_prior, smooth_phase
+from inverse.priors import Prior
 from inverse.problem import Problem
-from inverse.reconstruction import Diagnostics, Reconstruction, finish
-from inverse.samplers.data_step import DataStep, warm_start
+from inverse.reconstruction import Reconstruction
+from inverse.samplers.alternation import Alternation
 from inverse.samplers.schedule import noise_levels
-from inverse.samplers.shifted import shifted_denoise
 
 __all__ = ["dds"]
 
@@ -80,54 +78,20 @@ def dds(
     ----------
     Chung, Lee and Ye 2024, arXiv 2303.05754, algorithm 1 and eq. 16
     """
-    started = time.perf_counter()
     if not 0 <= eta <= 1:
         raise UsageError(f"eta expected 0 to 1, got {eta}")
-    prior = load_prior(prior).to(problem.data.device)
-    generator = generator or torch.Generator().manual_seed(0)
     levels = noise_levels(problem, steps, sigma_max, sigma_min)
-    step = DataStep(problem, maxiter=cg_iterations)
-    estimate = warm_start(step)
-    phase = smooth_phase(estimate)
-    x = estimate + levels[0] * _noise_like(estimate, generator)
-    history = []
+    run, estimate = Alternation.begin(problem, prior, generator, cg_iterations)
+    x = estimate + levels[0] * run.white_noise()
     for number, sigma in enumerate(levels):
-        z = shifted_denoise(prior, x, sigma, phase, generator)
+        z = run.denoise(x, sigma)
         eps = (x - z) / sigma
-        moved = step(z, weight * problem.noise_std**2 / sigma**2)
-        history.append(float(torch.linalg.vector_norm(moved - estimate)))
+        moved = run.agree(z, weight * problem.noise_std**2 / sigma**2)
+        run.record(moved - estimate)
         estimate = moved
         if number + 1 < steps:
-            fresh = _noise_like(estimate, generator)
-            x = estimate + levels[number + 1] * (math.sqrt(1 - eta**2) * eps + eta * fresh)
+            noise = math.sqrt(1 - eta**2) * eps + eta * run.white_noise()
+            x = estimate + levels[number + 1] * noise
         if progress is not None:
             progress("dds", number + 1, steps)
-    return finish(
-        problem,
-        estimate,
-        method="dds",
-        settings={
-            "prior": prior.name,
-            "steps": steps,
-            "sigma_max": levels[0],
-            "sigma_min": levels[-1],
-            "eta": eta,
-            "weight": weight,
-            "cg_iterations": cg_iterations,
-        },
-        diagnostics=Diagnostics(
-            status=f"{steps} noise levels from {levels[0]:.3g} to {levels[-1]:.3g}",
-            iterations=steps,
-            n_operator=step.n_operator,
-            n_denoiser=steps,
-            seconds={"reconstruct": time.perf_counter() - started},
-            history=tuple(history),
-        ),
-    )
-
-
-def _noise_like(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """White noise of unit standard deviation in each real component, drawn on the CPU."""
-    shape = (*image.shape, 2) if image.is_complex() else tuple(image.shape)
-    noise = torch.randn(shape, generator=generator, dtype=image.real.dtype)
-    return (torch.view_as_complex(noise) if image.is_complex() else noise).to(image.device)
+    return run.finished(estimate, "dds", levels, {"eta": eta, "weight": weight})

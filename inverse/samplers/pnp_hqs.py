@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 
 from inverse.methods import Progress, register
-from inverse.priors import Prior, load_prior, smooth_phase
+from inverse.priors import Prior
 from inverse.problem import Problem
-from inverse.reconstruction import Diagnostics, Reconstruction, finish
-from inverse.samplers.data_step import DataStep, warm_start
+from inverse.reconstruction import Reconstruction
+from inverse.samplers.alternation import Alternation
 from inverse.samplers.schedule import noise_levels
-from inverse.samplers.shifted import shifted_denoise
 
 __all__ = ["pnp_hqs"]
 
@@ -71,39 +68,13 @@ def pnp_hqs(
     Zhang et al. 2021, doi:10.1109/TPAMI.2021.3088914, eq. 6; Zhu et al. 2023, arXiv 2305.08995
     (DiffPIR, of which this is the limit without re-noising)
     """
-    started = time.perf_counter()
-    prior = load_prior(prior).to(problem.data.device)
-    generator = generator or torch.Generator().manual_seed(0)
     levels = noise_levels(problem, steps, sigma_max, sigma_min)
-    step = DataStep(problem, maxiter=cg_iterations)
-    x = warm_start(step)
-    phase = smooth_phase(x)
-    history = []
+    run, x = Alternation.begin(problem, prior, generator, cg_iterations)
     for number, sigma in enumerate(levels):
-        z = shifted_denoise(prior, x, sigma, phase, generator)
-        moved = step(z, weight * problem.noise_std**2 / sigma**2)
-        history.append(float(torch.linalg.vector_norm(moved - x)))
+        z = run.denoise(x, sigma)
+        moved = run.agree(z, weight * problem.noise_std**2 / sigma**2)
+        run.record(moved - x)
         x = moved
         if progress is not None:
             progress("pnp_hqs", number + 1, steps)
-    return finish(
-        problem,
-        x,
-        method="pnp_hqs",
-        settings={
-            "prior": prior.name,
-            "steps": steps,
-            "sigma_max": levels[0],
-            "sigma_min": levels[-1],
-            "weight": weight,
-            "cg_iterations": cg_iterations,
-        },
-        diagnostics=Diagnostics(
-            status=f"{steps} noise levels from {levels[0]:.3g} to {levels[-1]:.3g}",
-            iterations=steps,
-            n_operator=step.n_operator,
-            n_denoiser=steps,
-            seconds={"reconstruct": time.perf_counter() - started},
-            history=tuple(history),
-        ),
-    )
+    return run.finished(x, "pnp_hqs", levels, {"weight": weight})
