@@ -106,7 +106,8 @@ class Alternation:
             Noise variance over the variance of z about the truth.
         """
         b = torch.add(self.backprojection, z, alpha=weight)
-        return self._solve(b, weight, z, self.cg_iterations).x
+        x: torch.Tensor = self._solve(b, weight, z, self.cg_iterations).x
+        return x
 
     def record(self, change: torch.Tensor) -> None:
         """Note the size of a step for the convergence plot."""
