@@ -74,5 +74,14 @@ def _escaped(line: str) -> str:
     return "".join(parts)
 
 
+def _with_results(_app: Sphinx, page: str, source: list[str]) -> None:
+    """Show every result on the page of the benchmarks."""
+    if page == "benchmarks":
+        results = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
+        include = "\n```{{include}} ../benchmarks/results/{}\n:heading-offset: 1\n```\n"
+        source[0] += "".join(include.format(path.name) for path in results)
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("source-read", _with_results)
     app.connect("autodoc-process-docstring", _as_written, priority=400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import runpy
 import shlex
@@ -46,7 +47,11 @@ def test_documentation_builds_without_a_warning(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "html" / "api.html").is_file()
+    assert "operators.mri.Sense" in (tmp_path / "html" / "api.html").read_text()
+    shown = (tmp_path / "html" / "benchmarks.html").read_text()
+    for result in (ROOT / "benchmarks" / "results").glob("*.md"):
+        title = result.read_text().splitlines()[0].removeprefix("# ")
+        assert html.escape(title, quote=False) in shown
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
@@ -69,13 +74,6 @@ def test_commands_on_the_page_run(folder: Path, page: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
-
-
-def test_every_benchmark_result_is_shown() -> None:
-    shown = (ROOT / "docs" / "benchmarks.md").read_text()
-    results = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
-    assert results
-    assert not [path.name for path in results if f"results/{path.name}" not in shown]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
