@@ -17,7 +17,6 @@ help:
 
 demo: $(VENV)/.installed
 	$(BIN)/inverse demo --output demo-output
-	@echo "The result is in demo-output: open demo-output/report.html in a browser."
 
 test: lint types contracts unit
 
