@@ -110,9 +110,10 @@ show({name: r.image[0] for name, r in results.items()} | {"truth": truth[0]}, vm
 # %% [markdown]
 # ## 4. The reconstruction: an image, and how far to trust it
 #
-# Two numbers. The *residual against the noise* needs no truth: 1 means that the image explains
-# what was measured, no less (aliasing) and no more (fitted noise). The *error against the truth*
-# exists because this scan is simulated.
+# Two numbers. The *residual against the noise* needs no truth: far above 1, the image does not
+# explain what was measured; a little below 1 is usual, because every fit takes up some noise. It
+# says nothing about what was not measured. The *error against the truth* exists because this scan
+# is simulated.
 
 # %%
 error = {}
