@@ -83,6 +83,16 @@ class Grid:
         return np.asarray(np.array(self.centre_mm) + steps @ self.directions.T, dtype=float)
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before positions are trusted; empty when they were measured."""
+        if not self.is_nominal:
+            return ()
+        return (
+            "Geometry is assumed: the file holds no complete position and orientation, so left "
+            "and right are not known.",
+        )
+
+    @property
     def affine(self) -> NDArray[np.float64]:
         """(4, 4) NIfTI affine: voxel index (x, y, z) to R(ight) A(nterior) S(uperior) mm."""
         affine = np.eye(4)

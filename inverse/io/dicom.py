@@ -23,12 +23,14 @@ from inverse.io.atomic import replacing_folder
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["PRIVATE_CREATOR", "Series", "write"]
+__all__ = ["PRIVATE_CREATOR", "Series", "check_folder", "write"]
 
 PRIVATE_CREATOR = "INVERSE-SUITE"
 _MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 _FULL_SCALE = 32767
 """Half of the unsigned range: many readers take 16-bit pixels as signed."""
+_ASSUMED = "; place assumed"
+_ASSUMED_COMMENT = " Orientation and position in this header are assumed, not measured."
 _OURS = re.compile(r"slice_\d{4,}\.dcm")
 
 
@@ -39,7 +41,7 @@ class Series:
     Parameters
     ----------
     description : str
-        Series description, at most 64 characters.
+        Series description, at most 64 characters; of a nominal grid it ends in "; place assumed".
     comment : str
         How the image was made and what it is not for.
     acquisition : mapping
@@ -58,6 +60,8 @@ def write(image: NDArray[np.float32], grid: Grid, folder: Path, series: Series) 
     ----------
     image : (z, y, x), float32, >= 0
     grid : Grid
+        Positions are obligatory in this class, so those of a nominal grid are written too; the
+        description and the comments then say that they are assumed.
     folder : Path
         New, empty, or holding an earlier series of ours, which is replaced as a whole.
     series : Series
@@ -76,11 +80,7 @@ def write(image: NDArray[np.float32], grid: Grid, folder: Path, series: Series) 
     """
     from pydicom.uid import generate_uid
 
-    if folder.exists() and not _is_ours(folder):
-        raise UsageError(
-            f"{folder}: expected a new folder or one with an earlier series only, "
-            f"it holds other files; choose another name"
-        )
+    check_folder(folder)
     peak = float(image.max(initial=0.0))
     factor = peak / _FULL_SCALE if peak > 0 else 1.0
     pixels = np.rint(image / factor).astype("<u2")
@@ -89,14 +89,28 @@ def write(image: NDArray[np.float32], grid: Grid, folder: Path, series: Series) 
     with replacing_folder(folder) as part:
         for index, plane in enumerate(pixels):
             dataset = _common(series, uids)
+            _describe_series(dataset, series, is_nominal=grid.is_nominal)
             _describe_plane(dataset, grid, index)
             _set_pixels(dataset, plane, window, factor)
             dataset.save_as(part / f"slice_{index + 1:04d}.dcm", enforce_file_format=True)
     return factor
 
 
-def _is_ours(folder: Path) -> bool:
-    return folder.is_dir() and all(_OURS.fullmatch(file.name) for file in folder.iterdir())
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything but an earlier series of ours.
+
+    Raises
+    ------
+    UsageError
+        If it does, or is no folder.
+    """
+    if folder.is_dir() and all(_OURS.fullmatch(file.name) for file in folder.iterdir()):
+        return
+    if folder.exists():
+        raise UsageError(
+            f"{folder}: expected a new folder or one with an earlier series only, "
+            f"it holds other files; choose another name"
+        )
 
 
 def _common(series: Series, uids: Sequence[str]) -> Dataset:
@@ -121,11 +135,8 @@ def _common(series: Series, uids: Sequence[str]) -> Dataset:
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = uids
     dataset.Modality = "MR"
     dataset.SeriesNumber = 1
-    dataset.SeriesDescription = series.description[:64]
     dataset.ImageType = ["DERIVED", "PRIMARY", "OTHER"]
     dataset.ContentQualification = "RESEARCH"
-    dataset.ImageComments = series.comment[:10240]
-    dataset.DerivationDescription = series.comment[:1024]
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "only geometry and sequence parameters were copied"
     dataset.BurnedInAnnotation = "NO"
@@ -133,6 +144,14 @@ def _common(series: Series, uids: Sequence[str]) -> Dataset:
     dataset.EchoTrainLength = None
     _set_acquisition(dataset, series.acquisition)
     return dataset
+
+
+def _describe_series(dataset: Dataset, series: Series, *, is_nominal: bool) -> None:
+    """Say what the series is; what is not known about its geometry must not be cut off."""
+    ending, comment = (_ASSUMED, _ASSUMED_COMMENT) if is_nominal else ("", "")
+    dataset.SeriesDescription = series.description[: 64 - len(ending)] + ending
+    dataset.ImageComments = series.comment[: 10240 - len(comment)] + comment
+    dataset.DerivationDescription = series.comment[: 1024 - len(comment)] + comment
 
 
 def _set_acquisition(dataset: Dataset, facts: Mapping[str, object]) -> None:

@@ -1,4 +1,8 @@
-"""NIfTI-1: magnitude or phase as float32, with scanner coordinates in qform and sform."""
+"""NIfTI-1: magnitude or phase as float32, with scanner coordinates in qform and sform.
+
+Without a measured position both codes are 0 (NIFTI_XFORM_UNKNOWN): the header then holds the voxel
+size only, and viewers show no left and right.
+"""
 
 # mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
@@ -31,7 +35,8 @@ def write(image: NDArray[np.float32], grid: Grid, path: Path, *, description: st
     ----------
     image : (z, y, x), float32
     grid : Grid
-        Becomes qform and sform, both with code 1 (scanner), in millimetres.
+        Becomes qform and sform, both with code 1 (scanner), in millimetres. Of a nominal one only
+        the spacing is written, both codes are 0.
     path : Path
         Compressed if its name ends in ``.gz``; the bytes depend on the arguments only.
     description : str
@@ -44,11 +49,14 @@ def write(image: NDArray[np.float32], grid: Grid, path: Path, *, description: st
     """
     import nibabel
 
-    volume = nibabel.Nifti1Image(np.asarray(image, dtype=np.float32).T, grid.affine)
+    affine = None if grid.is_nominal else grid.affine
+    volume = nibabel.Nifti1Image(np.asarray(image, dtype=np.float32).T, affine)
+    volume.header.set_zooms(grid.spacing_mm[::-1])
     volume.header.set_xyzt_units("mm")
     volume.header["descrip"] = description.encode("ascii", "replace")[:79]
-    volume.set_qform(grid.affine, code=_SCANNER)
-    volume.set_sform(grid.affine, code=_SCANNER)
+    if affine is not None:
+        volume.set_qform(affine, code=_SCANNER)
+        volume.set_sform(affine, code=_SCANNER)
     with replacing(path) as part, part.open("wb") as file:
         if path.suffix.lower() == ".gz":
             with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
@@ -66,7 +74,7 @@ def read(
     -------
     image : (z, y, x), float32 or complex64
     grid : Grid or None
-        None where the affine shears or the file has none.
+        Nominal where both codes are 0; None where the affine shears or the voxel size is no number.
 
     Raises
     ------
@@ -87,6 +95,7 @@ def read(
         values = np.asanyarray(volume.dataobj)
         has_affine = bool(volume.header["sform_code"] or volume.header["qform_code"])
         affine = np.asarray(volume.affine, dtype=float)
+        steps = [float(step) for step in volume.header["pixdim"][3:0:-1]]
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
     values = values[..., None] if values.ndim == 2 else values
@@ -98,7 +107,8 @@ def read(
         raise DataError(f"{path}: the affine holds values that are NaN or infinite")
     dtype = np.complex64 if values.dtype.kind == "c" else np.float32
     image = np.ascontiguousarray(values.T, dtype=dtype)
-    return image, _grid(affine, image.shape) if has_affine else None
+    shape = (image.shape[0], image.shape[1], image.shape[2])
+    return image, _placed(affine, shape) if has_affine else _nominal(steps, shape)
 
 
 def _bounded(file: IO[bytes], path: Path, max_memory: int, *, is_packed: bool) -> bytes:
@@ -128,8 +138,16 @@ def _bounded(file: IO[bytes], path: Path, max_memory: int, *, is_packed: bool) -
     return head + rest
 
 
-def _grid(affine: NDArray[np.float64], shape: tuple[int, ...]) -> Grid | None:
+def _placed(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> Grid | None:
     try:
-        return Grid.from_affine(affine, (shape[0], shape[1], shape[2]))
+        return Grid.from_affine(affine, shape)
+    except DataError:
+        return None
+
+
+def _nominal(steps: list[float], shape: tuple[int, int, int]) -> Grid | None:
+    dz, dy, dx = steps
+    try:
+        return Grid(shape, (dz, dy, dx), is_nominal=True)
     except DataError:
         return None

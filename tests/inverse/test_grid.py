@@ -68,6 +68,12 @@ def test_the_centre_is_the_voxel_n_over_2() -> None:
     np.testing.assert_array_equal(grid.position_mm((0, 0, 0)), [5.0, 4.0, 4.0])
 
 
+def test_only_an_assumed_geometry_warns() -> None:
+    assert Grid((1, 4, 4), (1.0, 1.0, 1.0)).warnings == ()
+    [warning] = Grid((1, 4, 4), (1.0, 1.0, 1.0), is_nominal=True).warnings
+    assert warning.startswith("Geometry is assumed: ")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

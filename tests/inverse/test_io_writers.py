@@ -18,8 +18,9 @@ from scipy.spatial.transform import Rotation
 
 from inverse.errors import DataError, ResourceError, UsageError
 from inverse.grid import Grid
-from inverse.io import read_image, save
+from inverse.io import describe, read_image, save
 from inverse.io.atomic import replacing, replacing_folder
+from inverse.metrics import compare
 from inverse.reconstruction import Diagnostics, Reconstruction
 
 _AXIAL = np.eye(3)
@@ -216,7 +217,8 @@ def test_a_series_replaces_a_series_but_no_other_file(tmp_path: Path) -> None:
 def test_phase_is_a_second_file(tmp_path: Path) -> None:
     reconstruction = _reconstruction(Grid((2, 4, 3), (1.0, 1.0, 1.0)))
     files = save(reconstruction, tmp_path / "out.nii", phase=True)
-    assert [f.name for f in files] == ["out.nii", "out_phase.nii", "out.json"]
+    assert [f.name for f in files[:2]] == ["out.nii", "out_phase.nii"]
+    assert files[2].suffix == ".json"
     phase = np.asarray(nibabel.load(files[1]).dataobj).T
     np.testing.assert_allclose(phase, np.angle(reconstruction.image), atol=1e-6)
     with pytest.raises(UsageError, match="phase expected a NIfTI name"):
@@ -234,8 +236,7 @@ def test_what_is_saved_is_read(tmp_path: Path, name: str) -> None:
     )
     assert grid is not None
     np.testing.assert_allclose(grid.affine, reconstruction.grid.affine, atol=1e-4)
-    assert written[-1].suffix == ".json"
-    assert written[-1].name.lower() == "out.json"
+    assert written[-1].name.lower().endswith(".json")
 
 
 def test_the_hdf5_result_carries_a_long_provenance(tmp_path: Path) -> None:
@@ -255,8 +256,8 @@ def test_the_hdf5_result_carries_a_long_provenance(tmp_path: Path) -> None:
 def test_the_sidecar_names_the_files_and_their_digests(tmp_path: Path) -> None:
     import hashlib
 
-    save(_reconstruction(_grid(_AXIAL, (1, 4, 4))), tmp_path / "out.nii.gz")
-    record = json.loads((tmp_path / "out.json").read_text())
+    *_, sidecar = save(_reconstruction(_grid(_AXIAL, (1, 4, 4))), tmp_path / "out.nii.gz")
+    record = json.loads(sidecar.read_text())
     assert record["seed"] == 3
     assert record["settings"] == {"weight": 0.5, "prior": None}
     digest = hashlib.sha256((tmp_path / "out.nii.gz").read_bytes()).hexdigest()
@@ -356,11 +357,66 @@ def test_png_and_npy_images(tmp_path: Path, dtype: type[np.generic]) -> None:
         assert grid is None
 
 
-def test_an_image_without_affine_has_no_grid(tmp_path: Path) -> None:
-    nibabel.Nifti1Image(np.ones((3, 4, 5), np.int16), None).to_filename(tmp_path / "a.nii")
+def test_an_image_without_affine_has_a_nominal_grid(tmp_path: Path) -> None:
+    volume = nibabel.Nifti1Image(np.ones((3, 4, 5), np.int16), None)
+    volume.header.set_zooms((1.5, 2.0, 4.0))
+    volume.to_filename(tmp_path / "a.nii")
     image, grid = read_image(tmp_path / "a.nii")
     assert image.shape == (5, 4, 3)
-    assert grid is None
+    assert grid == Grid((5, 4, 3), (4.0, 2.0, 1.5), is_nominal=True)
+
+
+def test_an_image_whose_voxel_size_is_no_number_has_no_grid(tmp_path: Path) -> None:
+    nibabel.Nifti1Image(np.ones((3, 4, 5), np.int16), None).to_filename(tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[80:92] = np.full(3, np.nan, "<f4").tobytes()  # pixdim[1:4]
+    (tmp_path / "a.nii").write_bytes(content)
+    assert read_image(tmp_path / "a.nii")[1] is None
+
+
+@pytest.mark.parametrize("name", ["out.nii", "out.nii.gz"])
+def test_an_assumed_geometry_is_not_written_as_the_scanner_s(tmp_path: Path, name: str) -> None:
+    """Judged by nibabel: no transform, but the voxel size; then by our own reader."""
+    nominal = _reconstruction(
+        Grid((2, 8, 9), (4.0, 2.0, 1.5), (1.0, 2.0, 3.0), is_nominal=True),
+    )
+    save(nominal, tmp_path / name)
+    volume = nibabel.load(tmp_path / name)
+    assert volume.get_qform(coded=True) == (None, 0)
+    assert volume.get_sform(coded=True) == (None, 0)
+    assert not np.any([volume.header[f"srow_{axis}"] for axis in "xyz"])
+    assert volume.header.get_zooms() == (1.5, 2.0, 4.0)
+
+    image, grid = read_image(tmp_path / name)
+    np.testing.assert_array_equal(image, np.abs(nominal.image))
+    assert grid == Grid((2, 8, 9), (4.0, 2.0, 1.5), is_nominal=True)
+    assert describe(tmp_path / name)["geometry"]["is_nominal"] is True
+    found = compare(image, image, grid=grid, reference_grid=grid)
+    assert found.geometry_mm is None
+    assert found.is_same_place is None
+
+
+@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dicom3tools is not installed")
+@pytest.mark.parametrize("method", ["tv", "zero_filled", "a_method_with_a_very_long_name" * 3])
+def test_an_assumed_geometry_is_valid_dicom_that_says_so(tmp_path: Path, method: str) -> None:
+    [file, _] = save(
+        _reconstruction(Grid((1, 8, 9), (4.0, 2.0, 1.5), is_nominal=True), method=method),
+        tmp_path / "series",
+    )
+    dataset = pydicom.dcmread(file)
+    assert dataset.SeriesDescription.endswith("; place assumed")
+    assert len(dataset.SeriesDescription) <= 64
+    assert "Orientation and position in this header are assumed" in dataset.ImageComments
+    run = subprocess.run(["dciodvfy", file], check=False, capture_output=True, text=True)
+    report = run.stdout + run.stderr
+    assert "MRImage" in report
+    assert not [line for line in report.splitlines() if line.startswith("Error")], report
+
+
+def test_a_measured_geometry_is_not_called_assumed(tmp_path: Path) -> None:
+    [file, _] = save(_reconstruction(Grid((1, 8, 9), (4.0, 2.0, 1.5))), tmp_path / "series")
+    dataset = pydicom.dcmread(file)
+    assert "assumed" not in dataset.SeriesDescription + dataset.ImageComments
 
 
 @pytest.mark.parametrize(
