@@ -170,15 +170,17 @@ def read(
         notes.append("the readout axis is 1; the grid is the two phase-encode axes")
     notes += [f"read {name} {value}" for name, value in chosen.items()]
     shape = (spatial[0], spatial[1], spatial[2]) if len(spatial) == 3 else (n_slices, *spatial)
+    grid = Grid((shape[0], shape[1], shape[2]), (1.0, 1.0, 1.0), is_nominal=True)
     return KSpace(
         samples=samples,
         mask=sampled(samples),
-        grid=Grid((shape[0], shape[1], shape[2]), (1.0, 1.0, 1.0), is_nominal=True),
+        grid=grid,
         origin={
             "format": "bart",
             "sha256": {"cfl": sha256(data), "hdr": sha256(header)},
             "notes": notes,
         },
+        warnings=grid.warnings,
     )
 
 

@@ -48,8 +48,8 @@ def describe(path: str | Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[
     dict
         JSON-ready: "format" and for k-space "kind", "matrix", "image_matrix", "spacing_mm",
         "field_of_view_mm", "coils", "slices", "acceleration", "calibration_region",
-        "noise_samples", "geometry", "acquisition", "notes" and what the format has besides
-        ("flags", "counters", ...).
+        "noise_samples", "geometry", "acquisition", "notes", "warnings" and what the format
+        has besides ("flags", "counters", ...).
 
     Raises
     ------
@@ -94,6 +94,7 @@ def _kspace_facts(kspace: KSpace) -> dict[str, object]:
         "acquisition": dict(kspace.acquisition),
         "sha256": kspace.origin["sha256"],
         "notes": kspace.origin["notes"],
+        "warnings": list(kspace.warnings),
     }
 
 

@@ -82,6 +82,7 @@ def read(
         reference_kind=kind,
         acquisition=dict(header.acquisition) if header else {},
         origin={"format": "fastmri", "sha256": {"h5": sha256(path)}, "notes": notes},
+        warnings=grid.warnings,
     )
 
 

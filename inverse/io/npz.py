@@ -86,6 +86,7 @@ def read(
         reference=reference,
         reference_kind=_kind(arrays, path),
         origin={"format": "npz", "sha256": {"npz": sha256(path)}, "notes": notes},
+        warnings=grid.warnings,
     )
     return _one_slice(kspace, path, chosen) if chosen else kspace
 

@@ -36,6 +36,7 @@ class KSpace:
         (slice, y, x) or (z, y, x).
     recon_shape : (nz, ny, nx), optional
         Size that the scanner meant the image to have; the image is cropped to it about its centre.
+        At most the size of `grid`, which is also the default.
     noise : (coil, n), complex64, optional
         Noise-only samples, scaled to the receiver bandwidth of `samples`.
     reference : (z, y, x), optional
@@ -47,11 +48,14 @@ class KSpace:
         echo_time_ms, repetition_time_ms, flip_angle_deg, inversion_time_ms, ...
     origin : dict
         Where it came from: format, sha256 of each file, reader notes ("averaged 2 repetitions").
+    warnings : tuple of str
+        What a person should know before an image of these samples is trusted.
 
     Raises
     ------
     DataError
-        If shapes disagree, a sample is not finite, or nothing was sampled.
+        If shapes disagree, samples are not complex64, one is not finite or lies outside the mask,
+        or nothing was sampled.
     """
 
     samples: NDArray[np.complex64]
@@ -63,8 +67,13 @@ class KSpace:
     reference_kind: str | None = None
     acquisition: dict[str, float | str] = field(default_factory=dict)
     origin: dict[str, object] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_shapes()
+        self._check_samples()
+
+    def _check_shapes(self) -> None:
         spatial = self.samples.shape[2:]
         if self.samples.ndim not in {4, 5} or (self.samples.ndim == 5 and len(self.samples) != 1):
             raise DataError(
@@ -81,6 +90,29 @@ class KSpace:
             raise DataError(f"k-space expected a grid of {volume} voxels, got {self.grid.shape}")
         if self.noise is not None and (self.noise.ndim != 2 or len(self.noise) != self.n_coils):
             raise DataError(f"noise expected shape ({self.n_coils}, n), got {self.noise.shape}")
+        wanted = volume if self.recon_shape is None else tuple(self.recon_shape)
+        if len(wanted) != 3 or any(not 1 <= w <= n for w, n in zip(wanted, volume, strict=True)):
+            raise DataError(
+                f"recon_shape expected three sizes from 1 to those of the encoded grid {volume}, "
+                f"got {wanted}; an image is cropped, never padded"
+            )
+        if self.reference is not None and self.reference.shape != wanted:
+            raise DataError(
+                f"the reference expected the shape {wanted} of the cropped grid, "
+                f"got {self.reference.shape}"
+            )
+
+    def _check_samples(self) -> None:
+        if self.samples.dtype != np.complex64:
+            raise DataError(
+                f"k-space expected complex64 samples, got {self.samples.dtype}; "
+                f"convert them with samples.astype(numpy.complex64)"
+            )
+        if self.mask.dtype != np.bool_:
+            raise DataError(
+                f"k-space expected a mask of booleans, got {self.mask.dtype}; "
+                f"convert it with mask.astype(bool)"
+            )
         if not self.mask.any():
             raise DataError("k-space expected at least one sample, the mask is empty")
         bad = ~np.isfinite(self.samples)
@@ -90,6 +122,13 @@ class KSpace:
                 f"k-space holds {int(bad.sum())} samples that are NaN or infinite, "
                 f"the first at [slice, coil, ...] = {first}"
             )
+        for index, one in enumerate(self.samples):
+            # A stray sample would count as measured data that no image can explain.
+            if one[:, ~self.mask[min(index, len(self.mask) - 1)]].any():
+                raise DataError(
+                    f"k-space expected zeros where the mask says not sampled, got other values in "
+                    f"slice {index}; pass samples * mask[:, None], or the mask of all samples"
+                )
 
     @property
     def is_3d(self) -> bool:

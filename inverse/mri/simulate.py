@@ -151,6 +151,7 @@ def simulate(
         reference_kind="magnitude",
         acquisition={"source": "simulation", "dwell_time_us": _DWELL_TIME_US},
         origin={"format": "simulation", "acquisition": asdict(acquisition)},
+        warnings=where.warnings,
     )
 
 

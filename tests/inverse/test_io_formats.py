@@ -71,6 +71,7 @@ def test_every_format_gives_the_same_kspace_and_image(tmp_path: Path, ny: int, n
             np.testing.assert_allclose(read.grid.spacing_mm, kspace.grid.spacing_mm, rtol=1e-6)
             image = _zero_filled(read)
         assert read.grid.is_nominal == (name not in {"scan_ismrmrd.h5", "scan.npz"})
+        assert read.warnings == read.grid.warnings, name
         np.testing.assert_allclose(image, _zero_filled(kspace), rtol=1e-6, err_msg=name)
 
 
@@ -107,6 +108,26 @@ def test_the_real_point_mask_survives_ismrmrd(tmp_path: Path, real_mri: Path) ->
     np.testing.assert_array_equal(again.samples, kspace.samples)
     np.testing.assert_array_equal(again.mask, kspace.mask)
     assert again.grid == kspace.grid
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_a_mask_that_undersamples_full_kspace_is_applied(
+    tmp_path: Path, dtype: type[np.complexfloating]
+) -> None:
+    """As the retrospective masks of fastMRI and of many npz archives are."""
+    full = np.random.default_rng(2).standard_normal((2, 3, 16, 12, 2)).view(complex)[..., 0]
+    columns = np.arange(12) % 3 == 0
+    with h5py.File(tmp_path / "full.h5", "w") as file:
+        file["kspace"], file["mask"] = full.astype(dtype), columns
+    lines = np.broadcast_to(columns[:, None], (12, 16))
+    np.savez(tmp_path / "full.npz", kspace=full.swapaxes(-1, -2).astype(dtype), mask=lines)
+    for name in ("full.h5", "full.npz"):
+        kspace = load(tmp_path / name)
+        assert kspace.samples.dtype == np.complex64
+        np.testing.assert_array_equal(
+            kspace.samples, (full * columns).swapaxes(-1, -2).astype(np.complex64)
+        )
+        np.testing.assert_array_equal(kspace.mask, lines[None])
 
 
 def test_fastmri_files_hold_the_readout_in_rows(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -212,9 +213,35 @@ def test_averages_are_averaged_and_their_noise_is_lower(tmp_path: Path) -> None:
     kspace = load(path)
     np.testing.assert_allclose(kspace.samples[0], (first + second) / 2, atol=1e-6)
     np.testing.assert_allclose(kspace.noise, noise / np.sqrt(2), atol=1e-6)
+    assert not any("Noise varies" in warning for warning in kspace.warnings)
     alone = load(path, select={"average": 1})
     np.testing.assert_array_equal(alone.samples[0], second)
     np.testing.assert_allclose(alone.noise, noise, atol=1e-6)
+
+
+def test_lines_averaged_unequally_are_warned_of_with_the_true_noise(tmp_path: Path) -> None:
+    """Two of six lines four times: their noise and the others' measured against the level used."""
+    rng = np.random.default_rng(6)
+    nx = 4096
+    lines = [_Line(_random(rng, _N_COILS, nx), [ismrmrd.ACQ_IS_NOISE_MEASUREMENT])]
+    lines += [
+        _Line(
+            _random(rng, _N_COILS, nx),
+            head={"center_sample": nx // 2},
+            idx={"kspace_encode_step_1": y, "average": average},
+        )
+        for y in range(6)
+        for average in range(4 if y in {2, 3} else 1)
+    ]
+    path = _write(tmp_path / "avg.h5", _header((nx, 6, 1), (nx, 6, 1), (1, 1, 1)), lines)
+    kspace = load(path)
+    level = np.std(kspace.noise)
+    centre, outside = (np.std(kspace.samples[0][:, rows]) / level for rows in ([2, 3], [0, 5]))
+    [warning] = [text for text in kspace.warnings if text.startswith("Noise varies over k-space")]
+    assert "averaged unequally, 1 to 4 times" in warning
+    low, high = (float(text) for text in re.findall(r"\d\.\d\d", warning))
+    np.testing.assert_allclose([low, high], [centre, outside], rtol=0.02)
+    assert warning in kspace.origin["notes"]
 
 
 @pytest.mark.parametrize("counter", ["contrast", "phase", "repetition", "set"])
@@ -459,6 +486,7 @@ def test_no_directions_make_a_nominal_grid(tmp_path: Path) -> None:
     assert kspace.grid.is_nominal
     assert kspace.grid.spacing_mm == (4.0, 3.0, 2.0)
     assert any("geometry is nominal" in str(note) for note in kspace.origin["notes"])
+    assert any(warning.startswith("Geometry is assumed: ") for warning in kspace.warnings)
 
 
 def _kspace(rng: np.random.Generator, *, is_3d: bool, is_pointwise: bool = False) -> KSpace:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from inverse.errors import DataError
 from inverse.io.ismrmrd.records import Records, samples_of
 
-__all__ = ["dwell_time_us", "scaled_noise"]
+__all__ = ["dwell_time_us", "scaled_noise", "uneven_noise"]
 
 
 def dwell_time_us(heads: NDArray[np.void]) -> float:
@@ -29,7 +29,8 @@ def scaled_noise(
 
     scale^2 = (dwell_noise / dwell_scan) / bandwidth * mean(1 / averages)
 
-    because the variance of noise is proportional to the receiver bandwidth 1 / dwell.
+    because the variance of noise is proportional to the receiver bandwidth 1 / dwell. Where the
+    number of averages varies, this is the root mean square over the samples; see `uneven_noise`.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def scaled_noise(
     dwell = dwell_time_us(records.heads[rows])
     own = np.maximum(heads["sample_time_us"].astype(float), 0.0)
     is_known = bool(dwell > 0 and np.isfinite(own).all() and (own > 0).all())
-    averaged = float(np.mean(1.0 / counts[counts > 0]))
+    averaged = _mean_variance(counts)
     scale = {
         int(row): float(np.sqrt((own[i] / dwell if is_known else 1.0) / bandwidth * averaged))
         for i, row in enumerate(found)
@@ -78,3 +79,40 @@ def scaled_noise(
     if not is_known:
         notes.append("sample_time_us is missing; noise taken to be at the bandwidth of the scan")
     return noise.astype(np.complex64, copy=False), notes
+
+
+def uneven_noise(counts: NDArray[np.uint16]) -> tuple[str, ...]:
+    """Warn where samples are means of different numbers of measurements.
+
+    One noise level describes all samples; that of a sample averaged n times is off by
+    1 / sqrt(n mean(1 / averages)).
+
+    Parameters
+    ----------
+    counts : (slice, z, y, x), uint16
+        Averages of each sample, 0 where nothing was measured.
+
+    Returns
+    -------
+    tuple of str
+        Empty when all samples were averaged alike.
+
+    Examples
+    --------
+    >>> uneven_noise(np.array([2, 2, 0], np.uint16))
+    ()
+    """
+    found = counts[counts > 0]
+    fewest, most = int(found.min()), int(found.max())
+    if fewest == most:
+        return ()
+    low, high = (float((n * _mean_variance(counts)) ** -0.5) for n in (most, fewest))
+    return (
+        f"Noise varies over k-space: lines were averaged unequally, {fewest} to {most} times. One "
+        f"noise level is used for all; the true one is {low:.2f} to {high:.2f} times as high.",
+    )
+
+
+def _mean_variance(counts: NDArray[np.uint16]) -> float:
+    """Mean over the samples of the noise variance, that of a single measurement being 1."""
+    return float(np.mean(1.0 / counts[counts > 0]))

@@ -23,7 +23,7 @@ from inverse.io.ismrmrd.choosing import (
 from inverse.io.ismrmrd.flags import Kinds, sort_by_kind
 from inverse.io.ismrmrd.geometry import grid_of, slice_order
 from inverse.io.ismrmrd.header import Encoding, Header, parse_header
-from inverse.io.ismrmrd.noise import dwell_time_us, scaled_noise
+from inverse.io.ismrmrd.noise import dwell_time_us, scaled_noise, uneven_noise
 from inverse.io.ismrmrd.placement import Layout, fill, plan
 from inverse.io.ismrmrd.records import COUNTERS, Records, find_group, read_records
 from inverse.io.sampling import shared
@@ -144,6 +144,8 @@ def _assemble(scan: _Scan, select: Select, max_memory: int) -> KSpace:
     )  # fmt: skip
     notes += [*layout.notes, *oversampling_notes, *calibration_notes, *noise_notes]
     notes += _general_notes(scan, grid, encoding, averages)
+    uneven = uneven_noise(counts)
+    notes += uneven
     recon = encoding.recon_size()
     kspace = KSpace(
         samples=samples if is_3d else samples[:, :, 0],
@@ -158,6 +160,7 @@ def _assemble(scan: _Scan, select: Select, max_memory: int) -> KSpace:
             "flags": scan.kinds.seen,
             "notes": notes,
         },
+        warnings=(*grid.warnings, *uneven),
     )
     return _collapse_readout(kspace) if is_3d and nx == 1 else kspace
 
