@@ -33,8 +33,9 @@ class Problem:
         y, zero where nothing was sampled.
     noise_std : float
         See above; in the units of `data`, which are those of x for a unitary A.
-    n_samples : int
-        m, how many complex samples of y were measured (masked ones do not count).
+    n_samples : int or tuple of int
+        m, how many samples of y were measured (masked ones do not count) for each independent
+        system; one number if they all have the same.
     grid : Grid
         Geometry of the finished image (z, y, x).
     n_batch_axes : int
@@ -56,12 +57,14 @@ class Problem:
         Arguments that preparation ran with, to repeat it.
     seconds : mapping of str to float
         Wall time of reading and preparation.
+    warnings : tuple of str
+        What a person should know before trusting any image of it.
     """
 
     operator: LinearOperator
     data: torch.Tensor
     noise_std: float
-    n_samples: int
+    n_samples: int | tuple[int, ...]
     grid: Grid
     n_batch_axes: int = 0
     scale: float = 1.0
@@ -73,12 +76,19 @@ class Problem:
     acquisition: Mapping[str, float | str] = field(default_factory=dict)
     recipe: Mapping[str, object] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if tuple(self.data.shape) != self.operator.range.shape:
             raise DataError(
                 f"a problem's data expected shape {self.operator.range.shape}, "
                 f"got {tuple(self.data.shape)}"
+            )
+        batch = tuple(self.data.shape[: self.n_batch_axes])
+        if np.ndim(self.n_samples) and np.shape(self.n_samples) != batch:
+            raise DataError(
+                f"a problem's n_samples expected one number a system, {batch}, "
+                f"got {np.shape(self.n_samples)}"
             )
         if not self.noise_std >= 0:
             raise DataError(f"a problem's noise_std expected a number >= 0, got {self.noise_std}")
@@ -98,17 +108,13 @@ class Problem:
         return np.asarray(torch.linalg.vector_norm(rows, dim=-1, dtype=wide).cpu().numpy())
 
     @property
-    def n_components(self) -> int:
-        """Real numbers that were measured: two a complex sample."""
-        return self.n_samples * (2 if self.data.is_complex() else 1)
-
-    @property
-    def expected_residual_norm(self) -> float:
-        """||y - A x|| of one independent system when x is the truth."""
-        n_systems = math.prod(self.data.shape[: self.n_batch_axes])
-        return self.noise_std * math.sqrt(self.n_components / n_systems)
+    def n_components(self) -> NDArray[np.int64]:
+        """Real numbers measured for each system: two a complex sample; shape of the batch axes."""
+        batch = tuple(self.data.shape[: self.n_batch_axes])
+        each = np.broadcast_to(np.asarray(self.n_samples, dtype=np.int64), batch)
+        return each * (2 if self.data.is_complex() else 1)
 
     def residual_std(self, x: torch.Tensor) -> float:
         """Root mean square of the measured components of y - A x, to compare with `noise_std`."""
         norms = self.norms(self.data - self.operator(x))
-        return float(np.linalg.norm(norms)) / math.sqrt(self.n_components)
+        return float(np.linalg.norm(norms)) / math.sqrt(float(self.n_components.sum()))

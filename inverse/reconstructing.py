@@ -19,6 +19,7 @@ from inverse.reconstruction import Reconstruction
 __all__ = ["choose", "reconstruct"]
 
 _FULLY_SAMPLED = 1.05
+_INSIDE = "acceleration inside the acquired extent"
 
 
 def choose(problem: Problem) -> tuple[str, str]:
@@ -28,14 +29,18 @@ def choose(problem: Problem) -> tuple[str, str]:
     ----------
     problem : Problem
     """
-    acceleration = float(problem.notes.get("acceleration", float("inf")))  # type: ignore[arg-type]
-    if acceleration <= _FULLY_SAMPLED:
-        return "cg_sense", "fully sampled: the data need no prior"
+    if float(str(problem.notes.get(_INSIDE, "inf"))) <= _FULLY_SAMPLED:
+        return "cg_sense", "nothing is missing within what was acquired: the data need no prior"
     return (
         "pnp_hqs",
-        f"{acceleration:.1f}-fold undersampled: a prior fills in what least squares cannot, "
+        f"{_fold(problem)} a prior fills in what least squares cannot, "
         f"with a weight set by the measured noise",
     )
+
+
+def _fold(problem: Problem) -> str:
+    acceleration = problem.notes.get("acceleration")
+    return f"{float(str(acceleration)):.1f}-fold undersampled:" if acceleration else "undersampled:"
 
 
 def reconstruct(
@@ -93,6 +98,7 @@ def reconstruct(
         method=name,
         prior=_prior_label(prior) if loaded is not None else None,
         maps=int(problem.recipe.get("maps", 1)),  # type: ignore[call-overload]
+        n_virtual_coils=problem.recipe.get("n_virtual_coils"),  # type: ignore[arg-type]
         seed=seed,
         device=str(problem.data.device),
         threads=torch.get_num_threads(),

@@ -12,10 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from inverse.errors import DataError
 from inverse.grid import Grid
 from inverse.problem import Problem
 
 __all__ = ["Diagnostics", "Reconstruction", "centre_crop", "finish"]
+
+_LARGE_RESIDUAL = 1.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,7 @@ def finish(
         residual_std=problem.residual_std(x) * problem.scale,
         noise_std=problem.noise_std * problem.scale,
     )
+    checked = replace(checked, warnings=(*problem.warnings, *checked.warnings, *_misfit(checked)))
     return Reconstruction(
         image=_as_image(problem, x),
         grid=problem.grid,
@@ -164,6 +168,18 @@ def finish(
             "acquisition": dict(problem.acquisition),
             "preparation": dict(problem.notes),
         },
+    )
+
+
+def _misfit(diagnostics: Diagnostics) -> tuple[str, ...]:
+    """Warn of an image that leaves more of the data unexplained than noise would."""
+    ratio = diagnostics.residual_to_noise
+    if not ratio > _LARGE_RESIDUAL:
+        return ()
+    return (
+        f"The image explains the data only to {ratio:.2f} times their noise: too few iterations, "
+        f"motion, poor coil maps, or an object larger than the field of view (try two sets of "
+        f"maps).",
     )
 
 
@@ -191,7 +207,15 @@ def centre_crop(volume: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[
         At least as large as `shape` along its last axes.
     shape : tuple of int
         Wanted sizes of the last axes.
+
+    Raises
+    ------
+    DataError
+        If a wanted size is larger than there is.
     """
+    have = volume.shape[volume.ndim - len(shape) :]
+    if any(want > size for size, want in zip(have, shape, strict=True)):
+        raise DataError(f"a crop expected sizes up to {have}, got {shape}")
     window = tuple(
         slice(have // 2 - want // 2, have // 2 - want // 2 + want)
         for have, want in zip(volume.shape[volume.ndim - len(shape) :], shape, strict=True)

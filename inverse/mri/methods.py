@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,23 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from inverse.errors import UsageError
 from inverse.methods import Progress, register
+from inverse.mri.stopping import least_squares, stop_by_risk
 from inverse.priors import Prior
 from inverse.problem import Problem
 from inverse.reconstruction import Diagnostics, Reconstruction, finish
+from inverse.settings import count, number
 from operators import FiniteDifference
 from solvers import (
     CgUpdate,
     DaubechiesTransform,
-    Discrepancy,
     GroupL1,
     LeastSquares,
     Solution,
     Status,
     WaveletL1,
     admm,
-    cg,
     fista,
     random_shifts,
 )
@@ -70,15 +68,17 @@ def cg_sense(
 ) -> Reconstruction:
     """argmin_x ||A x - y||^2 + weight ||x||^2 by conjugate gradients, stopped before noise grows.
 
-    The number of iterations regularises. By default each slice stops by the discrepancy principle,
-    as soon as ||y - A x|| is what the measured noise alone would leave. Where noise and maps do not
-    allow that, eight iterations are taken and the image says so.
+    The number of iterations regularises. By default each slice stops where the data, with their
+    noise known, say that the noise-free data are predicted best: see
+    `inverse.mri.stopping.stop_by_risk`.
 
     Parameters
     ----------
     problem : Problem
-    prior, generator
-        Not used; nothing is random here.
+    prior
+        Not used.
+    generator : torch.Generator, optional
+        Draws the probe that measures how much noise the iterations fit.
     progress : function, optional
         Called as progress("cg_sense", done, iterations).
     weight : float
@@ -92,55 +92,34 @@ def cg_sense(
 
     References
     ----------
-    Pruessmann et al. 2001, doi:10.1002/mrm.1241; early stopping and the discrepancy principle:
-    Hansen 1998, doi:10.1137/1.9780898719697, chapters 6 and 7.2
+    Pruessmann et al. 2001, doi:10.1002/mrm.1241; early stopping as regularisation: Hansen 1998,
+    doi:10.1137/1.9780898719697, chapter 6
     """
-    del prior, generator
+    del prior
     started = time.perf_counter()
-    if not (math.isfinite(weight) and weight >= 0):
-        raise UsageError(f"weight expected a number >= 0, got {weight}")
-    if iterations != "auto" and not (isinstance(iterations, int) and iterations >= 1):
-        raise UsageError(f"iterations expected 'auto' or an integer >= 1, got {iterations!r}")
-    automatic = iterations == "auto"
-    limit = _SEARCH_ITERATIONS if iterations == "auto" else int(iterations)
-    found = _conjugate_gradients(problem, weight, limit, automatic=automatic, progress=progress)
-    warnings: tuple[str, ...] = ()
-    spent = 0
-    if automatic and Status.MAX_ITERATIONS in found.status:
-        spent = found.n_operator
-        found = _conjugate_gradients(
-            problem, weight, _FALLBACK_ITERATIONS, automatic=True, progress=progress
+    weight = number("weight", weight)
+    settings: dict[str, object] = {"weight": weight, "iterations": iterations}
+    if iterations == "auto" and problem.noise_std > 0:
+        generator = generator or torch.Generator().manual_seed(0)
+        stop = stop_by_risk(problem, weight, generator, _reporting(progress, "cg_sense", _SEARCH))
+        diagnostics = Diagnostics(
+            status="stopped where the estimated risk is least, at iteration "
+            + ", ".join(str(k) for k in sorted(set(stop.iterations))),
+            iterations=max(stop.iterations),
+            n_operator=stop.n_operator,
+            seconds={"reconstruct": time.perf_counter() - started},
+            history=tuple(float(value) for value in stop.risk.mean(1)),
         )
-        warnings = (
-            f"The residual did not fall to the noise level within {_SEARCH_ITERATIONS} iterations: "
-            f"noise estimate or coil maps do not fit. Stopped after {_FALLBACK_ITERATIONS}.",
+        return finish(
+            problem, stop.x, method="cg_sense", settings=settings, diagnostics=diagnostics
         )
-    settings: dict[str, object] = {"weight": weight, "iterations": max(found.iterations)}
-    finished = _Finished("cg_sense", settings, started, spent, warnings)
-    return finished.reconstruction(problem, found)
+    limit = _SEARCH if iterations == "auto" else count("iterations", iterations)
+    report = _reporting(progress, "cg_sense", limit)
+    found = least_squares(problem, weight, limit, callback=report)
+    return _Finished("cg_sense", settings, started).reconstruction(problem, found)
 
 
-# Noise amplification starts to win within about ten iterations at the usual accelerations.
-_SEARCH_ITERATIONS = 20
-_FALLBACK_ITERATIONS = 8
-
-
-def _conjugate_gradients(
-    problem: Problem, weight: float, limit: int, *, automatic: bool, progress: Progress | None
-) -> Solution:
-    normal = problem.operator.normal
-    discrepancy = None
-    if automatic:
-        discrepancy = Discrepancy(problem.norms(problem.data), problem.expected_residual_norm)
-    return cg(
-        (lambda v: torch.add(normal(v), v, alpha=weight)) if weight else normal,
-        problem.operator.adjoint(problem.data),
-        rtol=1e-6,
-        maxiter=limit,
-        n_batch_axes=problem.n_batch_axes,
-        discrepancy=discrepancy,
-        callback=_reporting(progress, "cg_sense", limit),
-    )
+_SEARCH = 24
 
 
 @register("l1_wavelet")
@@ -181,7 +160,7 @@ def l1_wavelet(
     """
     del prior
     started = time.perf_counter()
-    chosen = _weight(problem, weight, _WAVELET_FACTOR)
+    chosen, iterations = _weight(problem, weight, _WAVELET_FACTOR), count("iterations", iterations)
     generator = generator or torch.Generator().manual_seed(0)
     seed = int(torch.randint(0, 2**31, (1,), generator=generator))
     transform = DaubechiesTransform(ndim=_image_ndim(problem), order=4)
@@ -222,7 +201,7 @@ def tv(
     """
     del prior, generator
     started = time.perf_counter()
-    chosen = _weight(problem, weight, _TV_FACTOR)
+    chosen, iterations = _weight(problem, weight, _TV_FACTOR), count("iterations", iterations)
     operator, n_batch = problem.operator, problem.n_batch_axes
     image = operator.domain.shape[-_image_ndim(problem) :]
     differences = FiniteDifference(image, dtype=operator.domain.dtype)
@@ -250,11 +229,7 @@ _TV_FACTOR = 0.3
 
 
 def _weight(problem: Problem, weight: float | str, factor: float) -> float:
-    if weight == "auto":
-        return factor * problem.noise_std
-    if isinstance(weight, int | float) and math.isfinite(weight) and weight >= 0:
-        return float(weight)
-    raise UsageError(f"weight expected 'auto' or a number >= 0, got {weight!r}")
+    return factor * problem.noise_std if weight == "auto" else number("weight", weight)
 
 
 def _image_ndim(problem: Problem) -> int:
@@ -277,17 +252,14 @@ class _Finished:
     method: str
     settings: dict[str, object]
     started: float
-    n_operator_before: int = 0
-    warnings: tuple[str, ...] = ()
 
     def reconstruction(self, problem: Problem, found: Solution) -> Reconstruction:
         diagnostics = Diagnostics(
             status=_in_words(found),
             iterations=max(found.iterations),
-            n_operator=found.n_operator + self.n_operator_before,
+            n_operator=found.n_operator,
             seconds={"reconstruct": time.perf_counter() - self.started},
             history=tuple(found.history[0]),
-            warnings=self.warnings,
         )
         return finish(
             problem, found.x, method=self.method, settings=self.settings, diagnostics=diagnostics

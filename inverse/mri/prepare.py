@@ -21,6 +21,7 @@ from operators.mri import (
     estimate_noise_covariance,
     find_calibration_region,
     noise_covariance,
+    walsh,
     whiten,
     whitening_matrix,
 )
@@ -29,6 +30,7 @@ __all__ = ["prepare"]
 
 _CALIBRATION_WIDTH = 24
 _KERNEL = 6
+_SMALLEST_KERNEL = 3
 _MANY_COILS = 16
 _ENERGY_KEPT = 0.9995
 _PEAK_QUANTILE = 0.995
@@ -36,12 +38,13 @@ _PEAK_QUANTILE = 0.995
 
 @dataclass(slots=True)
 class _Channels:
-    """k-space on its way: samples, the matrix that made its channels, and what was done."""
+    """k-space on its way: samples, the matrix back to the raw channels, and what was done."""
 
     samples: torch.Tensor  # (slice, V, *grid)
-    matrix: torch.Tensor  # (V, C): raw channels to these
+    to_raw: torch.Tensor  # (C, V): these channels to the raw ones
     covariance: torch.Tensor  # (C, C)
     notes: dict[str, object] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def prepare(
@@ -99,18 +102,15 @@ def prepare(
     except OperatorError as error:
         raise DataError(f"calibration failed: {error}") from error
     operator, data = _encoding(csm, mask, channels.samples, maps, is_3d=kspace.is_3d)
-    image = operator.adjoint(data)
-    peak = float(torch.quantile(image.abs().flatten()[: 2**24], _PEAK_QUANTILE))
-    scale = peak if peak > 0 else 1.0
-    if peak == 0:
-        raise DataError("k-space expected signal, got an image that is zero everywhere")
-    n_sampled = int(mask.sum()) * (len(samples) if len(mask) == 1 else 1)
+    scale = _peak(operator.adjoint(data))
+    n_sampled = mask.flatten(1).sum(1) * channels.samples.shape[1]
+    n_samples = tuple(n_sampled.expand(len(samples)).tolist())
     grid = cropped.grid if kspace.recon_shape is None else cropped.grid.crop(kspace.recon_shape)
     return Problem(
         operator=operator,
         data=data / scale,
         noise_std=1 / scale,
-        n_samples=n_sampled * channels.samples.shape[1],
+        n_samples=n_samples[0] if kspace.is_3d else n_samples,
         grid=grid,
         n_batch_axes=0 if kspace.is_3d else 1,
         scale=scale,
@@ -122,15 +122,17 @@ def prepare(
         },
         notes={
             "acceleration": round(cropped.acceleration, 3),
+            "acceleration inside the acquired extent": round(_inner_acceleration(cropped.mask), 3),
             "channels": kspace.n_coils,
             **({"oversampling": "readout cropped"} if cropped is not kspace else {}),
             **channels.notes,
         },
-        intensity=_intensity(csm, channels.matrix),
+        intensity=_intensity(csm, channels.to_raw),
         origin=kspace.origin,
         acquisition=kspace.acquisition,
-        recipe={"maps": maps, "device": str(device)},
+        recipe={"maps": maps, "device": str(device), "n_virtual_coils": n_virtual_coils},
         seconds={"prepare": time.perf_counter() - started},
+        warnings=(*kspace.warnings, *channels.warnings),
     )
 
 
@@ -162,6 +164,7 @@ def _without_oversampling(kspace: KSpace) -> KSpace:
 def _whitened(
     samples: torch.Tensor, mask: torch.Tensor, noise: NDArray[np.complex64] | None
 ) -> _Channels:
+    warnings: list[str] = []
     if noise is not None and noise.shape[1] > 2 * len(noise):
         covariance = noise_covariance(torch.from_numpy(noise)).to(samples.device)
         source = f"noise scan of {noise.shape[1]} samples"
@@ -170,17 +173,22 @@ def _whitened(
         middle = len(samples) // 2
         covariance = estimate_noise_covariance(samples[middle], mask[min(middle, len(mask) - 1)])
         source = "estimated from the periphery of k-space"
+        warnings.append(
+            "No noise scan: the noise was estimated from the outer k-space, and everything that is "
+            "measured against it depends on that."
+        )
     live = covariance.diagonal().real > 0
     kept = torch.nonzero(live).flatten()
     if not len(kept):
         raise DataError("k-space expected at least one channel with noise, all are silent")
-    inner = whitening_matrix(covariance[kept][:, kept], loading=1e-6)
-    matrix = inner.new_zeros(len(kept), len(covariance))
-    matrix[:, kept] = inner
+    matrix = whitening_matrix(covariance[kept][:, kept], loading=1e-6)
+    to_raw = matrix.new_zeros(len(covariance), len(kept))
+    to_raw[kept] = torch.linalg.inv(matrix)
     notes: dict[str, object] = {"noise": source}
     if len(kept) < len(covariance):
         notes["silent channels"] = [int(c) for c in torch.nonzero(~live).flatten()]
-    return _Channels(whiten(samples, matrix, coil_axis=1), matrix, covariance, notes)
+    white = whiten(samples[:, kept], matrix, coil_axis=1)
+    return _Channels(white, to_raw, covariance, notes, warnings)
 
 
 def _compressed(channels: _Channels, wanted: int | None) -> _Channels:
@@ -196,9 +204,10 @@ def _compressed(channels: _Channels, wanted: int | None) -> _Channels:
     note = f"{found.matrix.shape[0]} virtual channels, {found.energy_kept:.2%} of the energy"
     return _Channels(
         found.kspace.movedim(0, 1),
-        found.matrix.to(channels.matrix.dtype) @ channels.matrix,
+        channels.to_raw @ found.matrix.mH.to(channels.to_raw.dtype),
         channels.covariance,
         {**channels.notes, "compression": note},
+        channels.warnings,
     )
 
 
@@ -219,15 +228,37 @@ def _calibrated(channels: _Channels, mask: torch.Tensor, maps: int) -> torch.Ten
         sampled = mask[min(index, len(mask) - 1)]
         region = find_calibration_region(sampled, max_width=_CALIBRATION_WIDTH)
         centre = one[(slice(None), *region)]
-        kernel = min(_KERNEL, max(2, min(centre.shape[1:]) // 2))
-        found.append(espirit(centre, grid, n_maps=maps, kernel=kernel, noise_std=1.0).csm)
+        kernel = min(_KERNEL, min(centre.shape[1:]) // 2)
         if index == 0:
-            size = "x".join(str(n) for n in centre.shape[1:])
-            channels.notes["maps"] = (
-                f"ESPIRiT, {maps} set{'s' if maps > 1 else ''}, {kernel}-wide kernel, "
-                f"{size} calibration samples"
+            _note_maps(channels, tuple(centre.shape[1:]), kernel, maps)
+        if kernel >= _SMALLEST_KERNEL:
+            found.append(espirit(centre, grid, n_maps=maps, kernel=kernel, noise_std=1.0).csm)
+        elif maps == 1:
+            found.append(walsh(_low_resolution(one, region))[None])
+        else:
+            raise DataError(
+                f"two sets of maps expected at least {2 * _SMALLEST_KERNEL} calibration samples "
+                f"on every axis, got {tuple(centre.shape[1:])}; use one set"
             )
     return torch.stack(found)
+
+
+def _note_maps(channels: _Channels, region: tuple[int, ...], kernel: int, maps: int) -> None:
+    size = "x".join(str(n) for n in region)
+    sets = f"{maps} set{'s' if maps > 1 else ''}"
+    way = f"ESPIRiT, {sets}, {kernel}-wide kernel" if kernel >= _SMALLEST_KERNEL else "Walsh"
+    channels.notes["maps"] = f"{way}, {size} calibration samples"
+    if kernel < _KERNEL:
+        channels.warnings.append(
+            f"Only {size} calibration samples: coil maps are rough, aliasing may remain."
+        )
+
+
+def _low_resolution(samples: torch.Tensor, region: tuple[slice, ...]) -> torch.Tensor:
+    """(V, *grid) coil images of the calibration region alone."""
+    centre = torch.zeros_like(samples)
+    centre[(slice(None), *region)] = samples[(slice(None), *region)]
+    return ifft_centred(centre, tuple(range(1, samples.ndim)))
 
 
 def _encoding(
@@ -240,12 +271,38 @@ def _encoding(
     return Sense(coil_maps, mask if len(mask) > 1 else mask[0], soft=soft), samples
 
 
-def _intensity(csm: torch.Tensor, matrix: torch.Tensor) -> NDArray[np.floating]:
-    """Norm over the raw channels of what the maps say: |pinv(W) s|, (slice or z, y, x).
+def _peak(image: torch.Tensor) -> float:
+    """Brightest of the slices' 99.5 % quantiles: the object's level, wherever it lies."""
+    slices = image.abs().reshape(-1, image.shape[-2] * image.shape[-1])
+    peak = max(float(torch.quantile(one, _PEAK_QUANTILE)) for one in slices)
+    if not peak > 0:
+        raise DataError("k-space expected signal, got an image that is zero everywhere")
+    return peak
+
+
+def _inner_acceleration(mask: NDArray[np.bool_]) -> float:
+    """Undersampling within the ellipse that the acquired samples reach to.
+
+    Partial Fourier, zero padding and elliptical shutters leave k-space empty at its edge; that
+    costs resolution, but nothing inside has to be filled in.
+    """
+    reached = np.asarray(mask.any(0), dtype=bool)
+    inside = np.zeros(reached.shape)
+    for axis, n in enumerate(reached.shape):
+        found = np.flatnonzero(np.moveaxis(reached, axis, 0).reshape(n, -1).any(1))
+        middle, half = (found[0] + found[-1]) / 2, (found[-1] - found[0] + 1) / 2
+        shape = [n if a == axis else 1 for a in range(reached.ndim)]
+        inside = inside + (((np.arange(n) - middle) / half) ** 2).reshape(shape)
+    within = inside <= 1
+    return float(within.sum() * len(mask) / max(int((mask & within).sum()), 1))
+
+
+def _intensity(csm: torch.Tensor, to_raw: torch.Tensor) -> NDArray[np.floating]:
+    """Norm over the raw channels of what the maps say, (slice or z, y, x).
 
     Maps have unit norm over whitened channels, whose unit is the noise. Raw channels of different
     gain would weigh the image by where the quiet ones are; this undoes it.
     """
-    raw = whiten(csm[:, 0], torch.linalg.pinv(matrix), coil_axis=1)
+    raw = whiten(csm[:, 0], to_raw, coil_axis=1)
     norm = torch.linalg.vector_norm(raw, dim=1)
     return np.asarray(norm.reshape(-1, *norm.shape[-2:]).cpu().numpy())

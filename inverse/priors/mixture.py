@@ -134,7 +134,7 @@ class LowRankMixture:
             if len(rows):
                 basis = self.bases[k]
                 inside = (x[rows] - self.means[k]) @ basis * extra[k]
-                mean = mean.index_add(0, rows, inside @ basis.T * w[rows, k, None])
+                mean.index_add_(0, rows, inside @ basis.T * w[rows, k, None])
         return mean
 
     def score(self, x: torch.Tensor, sigma: float) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 from inverse.priors import Prior, denoise_complex, load_prior, smooth_phase
 from inverse.problem import Problem
 from inverse.reconstruction import Diagnostics, Reconstruction, finish
+from inverse.settings import count
 from solvers import Solution, cg
 
 __all__ = ["Alternation"]
@@ -68,7 +69,13 @@ class Alternation:
         generator : torch.Generator, optional
             Seed 0 by default.
         cg_iterations : int
+
+        Raises
+        ------
+        UsageError
+            If `cg_iterations` is not a positive integer.
         """
+        cg_iterations = count("cg_iterations", cg_iterations)
         run = cls(
             problem,
             load_prior(prior).to(problem.data.device),

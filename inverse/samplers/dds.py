@@ -6,13 +6,13 @@ import math
 
 import torch
 
-from inverse.errors import UsageError
 from inverse.methods import Progress, register
 from inverse.priors import Prior
 from inverse.problem import Problem
 from inverse.reconstruction import Reconstruction
 from inverse.samplers.alternation import Alternation
 from inverse.samplers.schedule import noise_levels
+from inverse.settings import number
 
 __all__ = ["dds"]
 
@@ -78,20 +78,20 @@ def dds(
     ----------
     Chung, Lee and Ye 2024, arXiv 2303.05754, algorithm 1 and eq. 16
     """
-    if not 0 <= eta <= 1:
-        raise UsageError(f"eta expected 0 to 1, got {eta}")
+    eta = number("eta", eta, high=1.0)
+    weight = number("weight", weight)
     levels = noise_levels(problem, steps, sigma_max, sigma_min)
     run, estimate = Alternation.begin(problem, prior, generator, cg_iterations)
     x = estimate + levels[0] * run.white_noise()
-    for number, sigma in enumerate(levels):
+    for index, sigma in enumerate(levels):
         z = run.denoise(x, sigma)
         eps = (x - z) / sigma
         moved = run.agree(z, weight * problem.noise_std**2 / sigma**2)
         run.record(moved - estimate)
         estimate = moved
-        if number + 1 < steps:
+        if index + 1 < steps:
             noise = math.sqrt(1 - eta**2) * eps + eta * run.white_noise()
-            x = estimate + levels[number + 1] * noise
+            x = estimate + levels[index + 1] * noise
         if progress is not None:
-            progress("dds", number + 1, steps)
+            progress("dds", index + 1, steps)
     return run.finished(estimate, "dds", levels, {"eta": eta, "weight": weight})

@@ -10,6 +10,7 @@ from inverse.problem import Problem
 from inverse.reconstruction import Reconstruction
 from inverse.samplers.alternation import Alternation
 from inverse.samplers.schedule import noise_levels
+from inverse.settings import number
 
 __all__ = ["pnp_hqs"]
 
@@ -68,13 +69,14 @@ def pnp_hqs(
     Zhang et al. 2021, doi:10.1109/TPAMI.2021.3088914, eq. 6; Zhu et al. 2023, arXiv 2305.08995
     (DiffPIR, of which this is the limit without re-noising)
     """
+    weight = number("weight", weight)
     levels = noise_levels(problem, steps, sigma_max, sigma_min)
     run, x = Alternation.begin(problem, prior, generator, cg_iterations)
-    for number, sigma in enumerate(levels):
+    for index, sigma in enumerate(levels):
         z = run.denoise(x, sigma)
         moved = run.agree(z, weight * problem.noise_std**2 / sigma**2)
         run.record(moved - x)
         x = moved
         if progress is not None:
-            progress("pnp_hqs", number + 1, steps)
+            progress("pnp_hqs", index + 1, steps)
     return run.finished(x, "pnp_hqs", levels, {"weight": weight})

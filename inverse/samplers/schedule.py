@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from inverse.errors import UsageError
 from inverse.problem import Problem
+from inverse.settings import count, number
 
 __all__ = ["noise_levels"]
 
@@ -33,12 +32,12 @@ def noise_levels(
     Raises
     ------
     UsageError
-        If `steps` or a level is not positive.
+        If there are fewer than two steps, or a level is out of range.
     """
-    if steps < 1 or not (math.isfinite(sigma_max) and sigma_max > 0):
-        raise UsageError(f"expected steps >= 1 and sigma_max > 0, got {steps} and {sigma_max}")
-    last = problem.noise_std / 2 if sigma_min is None else sigma_min
-    if not (math.isfinite(last) and last >= 0):
-        raise UsageError(f"sigma_min expected a number >= 0, got {last}")
+    steps = count("steps", steps, low=2)
+    first = number("sigma_max", sigma_max, above=True)
+    last = problem.noise_std / 2 if sigma_min is None else number("sigma_min", sigma_min)
+    if sigma_min is not None and last >= first:
+        raise UsageError(f"sigma_min expected less than sigma_max = {first:g}, got {last:g}")
     last = max(last, 1e-3)  # without noise in the data, a thousandth of the peak
-    return [float(s) for s in np.geomspace(max(sigma_max, 2 * last), last, steps)]
+    return [float(s) for s in np.geomspace(max(first, 2 * last), last, steps)]
