@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "examine", "shown"]
 
 _DISTRIBUTION = "inverse-suite"
 _OURS = ("operators", "solvers", "inverse")
@@ -93,15 +93,15 @@ def impostors(here: Path, providers: Mapping[str, list[str]]) -> Iterator[Findin
         spec = importlib.util.find_spec(name)
         origin = Path(spec.origin).resolve() if spec is not None and spec.origin else None
         if origin is None or root not in origin.parents:
-            where = "nowhere" if origin is None else _shown(origin)
+            where = "nowhere" if origin is None else shown(origin)
             yield Finding(
                 "problem",
                 name,
-                f"expected below {_shown(root)}, found {where}: other code has this name; "
+                f"expected below {shown(root)}, found {where}: other code has this name; "
                 "remove it or use an environment of its own",
             )
         else:
-            yield Finding("ok", name, _shown(origin.parent))
+            yield Finding("ok", name, shown(origin.parent))
         others = sorted(set(providers.get(name, ())) - {_DISTRIBUTION})
         if others:
             yield Finding(
@@ -192,7 +192,8 @@ def _resources(here: Path) -> Iterator[Finding]:
     yield Finding(level, "memory", f"{memory:.1f} GiB")
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """Return a path with the home folder written as ``~``."""
     try:
         return f"~/{path.relative_to(Path.home())}"
     except (ValueError, RuntimeError):

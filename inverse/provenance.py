@@ -23,10 +23,21 @@ from numpy.typing import NDArray
 
 from inverse.errors import DataError, UsageError
 
-__all__ = ["Recipe", "json_ready", "public_command", "record", "sha256_of_array", "sha256_of_file"]
+__all__ = [
+    "Recipe",
+    "digests_of",
+    "is_record",
+    "json_ready",
+    "load_record",
+    "public_command",
+    "record",
+    "sha256_of_array",
+    "sha256_of_file",
+]
 
 SCHEMA = "inverse-suite provenance 1"
 
+_SCHEMA_NAME = SCHEMA.rstrip("0123456789")
 _DISTRIBUTION = "inverse-suite"
 _PACKAGES = ("torch", "numpy", "scipy", "h5py", "array-api-compat", "nibabel", "pydicom")
 _LARGEST_LIST = 64
@@ -52,6 +63,10 @@ class Recipe:
         Of the linear algebra; sums in another order differ in the last digit.
     settings : mapping
         Every setting of the method.
+    select : mapping of str to int
+        Which repetition, contrast, slice ... of the file was read.
+    n_virtual_coils : int, optional
+        Channels that preparation was told to compress to.
     """
 
     method: str
@@ -61,6 +76,8 @@ class Recipe:
     device: str = "cpu"
     threads: int | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
+    select: Mapping[str, int] = field(default_factory=dict)
+    n_virtual_coils: int | None = None
 
     def on(self, *, device: str, threads: int | None, prior: str | None) -> Recipe:
         """Return the same recipe for another machine.
@@ -91,17 +108,67 @@ class Recipe:
         Raises
         ------
         DataError
-            If the file is not the record of a run.
+            If the file is missing or not the record of a run.
         """
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            recipe = found.get("provenance", found)["recipe"]
+            recipe = load_record(path)["recipe"]
+            if not isinstance(recipe, Mapping):
+                raise TypeError
             return cls(**{f.name: recipe[f.name] for f in fields(cls) if f.name in recipe})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(
-                f"the recipe expected a provenance file (.json) as it is written beside an image, "
-                f"got something unreadable ({type(error).__name__})"
-            ) from error
+        except (KeyError, TypeError) as error:
+            raise _no_record(error) from error
+
+
+def load_record(path: Path) -> Mapping[str, object]:
+    """Read the provenance file beside an image.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or holds no JSON object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        made = found.get("provenance", found)
+    except FileNotFoundError as error:
+        raise DataError(
+            "the recipe expected the provenance file (.json) that was written beside an image; "
+            "there is no such file"
+        ) from error
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise _no_record(error) from error
+    if not isinstance(made, Mapping):
+        raise _no_record(TypeError())
+    return made
+
+
+def _no_record(error: Exception) -> DataError:
+    return DataError(
+        f"the recipe expected a provenance file (.json) as it is written beside an image, "
+        f"got something unreadable ({type(error).__name__})"
+    )
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is a provenance file of ours, of any version."""
+    try:
+        return str(load_record(path).get("schema", "")).startswith(_SCHEMA_NAME)
+    except DataError:
+        return False
+
+
+def digests_of(made: Mapping[str, object]) -> frozenset[str]:
+    """Return the SHA-256 of every file that the image of a record was made from.
+
+    Examples
+    --------
+    >>> sorted(digests_of({"inputs": {"format": "bart", "sha256": {"cfl": "ab", "hdr": "cd"}}}))
+    ['ab', 'cd']
+    """
+    inputs = made.get("inputs")
+    found = inputs.get("sha256") if isinstance(inputs, Mapping) else None
+    values = found.values() if isinstance(found, Mapping) else found
+    return frozenset(map(str, values)) if isinstance(values, Iterable) else frozenset()
 
 
 def record(
@@ -189,32 +256,31 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def public_command(arguments: Iterable[str], files: Mapping[str, str]) -> list[str]:
-    """Return a command line with its files named by their part in it.
+def public_command(name: str, options: Mapping[str, object], *, n_inputs: int = 1) -> list[str]:
+    """Return a command line put together from what was asked, with files named by their part.
+
+    It is not made from the words that were typed: any of them may hold a name.
 
     Parameters
     ----------
-    arguments : iterable of str
-        What followed the command's name.
-    files : mapping of str to str
-        What stands for each file, e.g. ``{"scan.h5": "<input 1>"}``.
+    name : str
+        Of the command.
+    options : mapping of str to object
+        Values by option. None is left out, a list repeats the option, a path becomes its part.
+    n_inputs : int
+        How many files it was given to read.
 
     Examples
     --------
-    >>> public_command(["recon", "J Doe.h5", "--report=/home/me/r.html"], {"J Doe.h5": "<input 1>"})
-    ['inverse', 'recon', '<input 1>', '--report=<path>']
+    >>> asked = {"--output": Path("J Doe.h5"), "--seed": 3, "--report": None, "--set": ["a=1"]}
+    >>> " ".join(public_command("recon", asked))
+    'inverse recon <input 1> --output <output> --seed 3 --set a=1'
     """
-    shown = ["inverse"]
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        if argument in files:
-            shown.append(files[argument])
-        elif equals and value in files:
-            shown.append(f"{option}={files[value]}")
-        elif equals and _is_location(value):
-            shown.append(f"{option}={_HIDDEN}")
-        else:
-            shown.append(_public(argument))
+    shown = ["inverse", name, *(f"<input {i + 1}>" for i in range(n_inputs))]
+    for option, value in options.items():
+        for entry in value if isinstance(value, list | tuple) else [value]:
+            part = f"<{option.lstrip('-')}>" if isinstance(entry, Path) else _public(str(entry))
+            shown += [] if entry is None else [option, part]
     return shown
 
 

@@ -20,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises
     ------
     SystemExit
-        With 0, or 2 (usage), 3 (bad input), 4 (did not converge), 5 (resources), 130 (interrupted).
+        With 0, or 2 (usage), 3 (bad input), 4 (no usable image), 5 (resources), 130
+        (interrupted).
     """
     # Threads that wait by spinning make a busy machine tens of times slower; read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -17,7 +17,7 @@ __all__ = ["app", "run"]
 
 _SUMMARY = """From a measurement file to an image you can trust.
 
-Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 did not converge, 5 resources missing.
+Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 no usable image, 5 resources missing.
 """
 
 app = typer.Typer(

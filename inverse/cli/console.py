@@ -85,7 +85,7 @@ def _message_and_code(error: BaseException) -> tuple[str, int]:
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """Show progress on standard error: a bar on a terminal, else one line a stage.
+    """Show progress on standard error: a bar on a terminal, else a line a quarter.
 
     Yields
     ------
@@ -93,7 +93,8 @@ def progress() -> Iterator[Report]:
         Called as report(stage, done, total).
     """
     if not sys.stderr.isatty():
-        yield _plain_lines()
+        with _plain_lines() as lines:
+            yield lines
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -112,16 +113,24 @@ def progress() -> Iterator[Report]:
         yield report
 
 
-def _plain_lines() -> Report:
-    seen: set[str] = set()
+@contextmanager
+def _plain_lines() -> Iterator[Report]:
+    """One line when a stage begins, one as each further quarter of it is done, and its end."""
+    quarters: dict[str, int] = {}
+    unsaid: dict[str, str] = {}
 
     def report(stage: str, done: int, total: int) -> None:
-        del done
-        if stage not in seen:
-            seen.add(stage)
-            print(f"{stage} ({total})" if total > 1 else stage, file=sys.stderr, flush=True)
+        unsaid[stage] = f"{stage} {done}/{total}"
+        quarter = 4 * done // max(total, 1)
+        if stage not in quarters or quarter > quarters[stage]:
+            quarters[stage] = quarter
+            print(unsaid.pop(stage), file=sys.stderr, flush=True)
 
-    return report
+    try:
+        yield report
+    finally:
+        for line in unsaid.values():
+            print(line, file=sys.stderr, flush=True)
 
 
 def show_json(value: Mapping[str, object]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from inverse.cli.console import AsJson, Debug, one_line_errors, show_facts, show_json
+from inverse.cli.options import Select, parse_select
 
 __all__ = ["info"]
 
@@ -16,6 +17,7 @@ __all__ = ["info"]
 def info(
     file: Annotated[Path, typer.Argument(help="Raw data or an image.")],
     *,
+    select: Select = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -23,7 +25,7 @@ def info(
     with one_line_errors(debug=debug):
         from inverse.io import describe
 
-        found = describe(file)
+        found = describe(file, select=parse_select(select))
         if as_json:
             show_json(found)
         else:
@@ -32,6 +34,8 @@ def info(
 
 def _flat(facts: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
     for key, value in facts.items():
+        if value is None or (isinstance(value, Sized) and not len(value)):
+            continue  # JSON has every key; a person wants to know what there is
         name = f"{above}{key.replace('_', ' ')}"
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name} ")

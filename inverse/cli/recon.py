@@ -2,84 +2,47 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from enum import StrEnum
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from inverse.cli.console import (
-    AsJson,
-    Debug,
-    one_line_errors,
-    progress,
-    show_facts,
-    show_json,
+from inverse.cli.console import AsJson, Debug, one_line_errors, progress, show_facts, show_json
+from inverse.cli.files import check_file, new_image, refuse_collisions
+from inverse.cli.options import (
+    Device,
+    File,
+    Maps,
+    MethodName,
+    Output,
+    Prior,
+    RecipeFile,
+    ReportFile,
+    Seed,
+    Select,
+    Settings,
+    Threads,
+    check_device,
+    check_method,
+    parse_select,
+    parse_settings,
+    prior_file,
 )
-from inverse.errors import UsageError
 
 if TYPE_CHECKING:
     from inverse.provenance import Recipe
     from inverse.reconstruction import Reconstruction
 
-__all__ = ["Method", "recon"]
-
-
-class Method(StrEnum):
-    """The names of `inverse.methods.METHODS`, spelled out so that completion needs no torch."""
-
-    AUTO = "auto"
-    ZERO_FILLED = "zero_filled"
-    CG_SENSE = "cg_sense"
-    L1_WAVELET = "l1_wavelet"
-    TV = "tv"
-    PNP_HQS = "pnp_hqs"
-    DDS = "dds"
-
-
-File = Annotated[Path, typer.Argument(help="ISMRMRD, fastMRI, BART or npz k-space.")]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="Image: .nii.gz, .nii, .h5, .npz or a folder for DICOM. By default FILE's name with "
-        ".nii.gz in the current folder, never over another file.",
-    ),
-]
-Prior = Annotated[
-    str | None, typer.Option(metavar="NAME|FILE", help="Prior of the methods that take one.")
-]
-Maps = Annotated[
-    int, typer.Option(min=1, max=2, help="Sets of coil maps; 2 when the object is cut off.")
-]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of every random choice.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")]
-ReportFile = Annotated[Path | None, typer.Option(metavar="R.html", help="Write the report there.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeatable."),
-]
-RecipeFile = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="RUN.json",
-        help="Repeat a recorded run: method, prior, maps, seed and settings come from the file "
-        "that was written beside its image.",
-    ),
-]
+__all__ = ["recon"]
 
 
 def recon(
     file: File,
     *,
     output: Output = None,
-    method: Annotated[Method, typer.Option(help="How to reconstruct.")] = Method.AUTO,
+    method: MethodName = "auto",
     prior: Prior = None,
     maps: Maps = 1,
     device: Device = "cpu",
@@ -87,39 +50,124 @@ def recon(
     threads: Threads = None,
     report: ReportFile = None,
     settings: Settings = None,
+    select: Select = None,
     recipe: RecipeFile = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Reconstruct an image from multi-coil k-space."""
     with one_line_errors(debug=debug):
-        from inverse.io.saving import sidecar_of
+        started = time.perf_counter()
         from inverse.provenance import Recipe
 
-        asked = Recipe(str(method), prior, maps, seed, device, threads, _parsed(settings or ()))
+        check_method(method)
+        asked = Recipe(
+            method,
+            prior,
+            maps,
+            seed,
+            device,
+            threads,
+            parse_settings(settings),
+            parse_select(select),
+        )
+        files = _Files(file, output, report, recipe, prior_file(prior))
+        check_device(device)
+        files.check()
+        command = _command(asked, files)
         if recipe is not None:
-            asked = Recipe.load(recipe).on(device=device, threads=threads, prior=prior)
-        target = output or _free_name(file)
-        sidecar_of(target)  # refuses an unknown ending before the work begins
-        result = _run(file, asked)
-        result = _with_command(result, {file: "<input 1>", target: "<output>", report: "<report>"})
-        written = [*result.save(target), *([result.report(report)] if report else [])]
+            recorded = Recipe.load(recipe).on(device=device, threads=threads, prior=prior)
+            asked = replace(recorded, select=asked.select or recorded.select)
+        result = _annotated(_run(file, asked), asked, command, recipe)
+        with files.target() as target:
+            written = [*result.save(target), *([result.report(report)] if report else [])]
+        seconds = time.perf_counter() - started
         if as_json:
-            show_json(_summary(result, written))
+            show_json(_summary(result, written, seconds))
         else:
-            _show(result, written)
+            _show(result, written, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Everything a run reads and writes."""
+
+    input: Path
+    output: Path | None
+    report: Path | None
+    recipe: Path | None
+    prior: Path | None
+
+    def check(self) -> None:
+        """Refuse, before the work begins, what would overwrite another file or cannot be written.
+
+        Raises
+        ------
+        UsageError, ResourceError
+        """
+        from inverse.io.atomic import check_writable
+        from inverse.io.saving import check_targets, sidecar_of
+
+        named = {"FILE": self.input, "--recipe": self.recipe, "--prior": self.prior}
+        written = {
+            "--output": self.output,
+            "the provenance file": self.output and sidecar_of(self.output),
+            "--report": self.report,
+        }
+        refuse_collisions(
+            {name: path for name, path in named.items() if path},
+            {name: path for name, path in written.items() if path},
+        )
+        if self.output:
+            check_targets(self.output)
+        else:
+            check_writable(Path("image"))  # by default it goes into the current folder
+        if self.report:
+            check_file(self.report, "--report")
+
+    def target(self) -> AbstractContextManager[Path]:
+        """Return where the image goes: as asked, or a name that nothing has yet."""
+        if self.output:
+            return nullcontext(self.output)
+        return new_image(self.input, [self.report] if self.report else [])
+
+
+def _command(asked: Recipe, files: _Files) -> list[str]:
+    """Put the command line together again, without the names of files."""
+    from inverse.provenance import json_ready, public_command
+
+    chosen: dict[str, object] = {
+        "--method": asked.method,
+        "--maps": asked.maps,
+        "--seed": asked.seed,
+        "--set": [f"{key}={json_ready(value)}" for key, value in asked.settings.items()],
+    }
+    return public_command(
+        "recon",
+        {
+            "--output": files.output,
+            **({"--recipe": files.recipe} if files.recipe else chosen),
+            "--prior": files.prior or asked.prior,
+            "--select": [f"{key}={value}" for key, value in asked.select.items()],
+            "--device": asked.device,
+            "--threads": asked.threads,
+            "--report": files.report,
+        },
+    )
 
 
 def _run(file: Path, asked: Recipe) -> Reconstruction:
     import inverse
 
-    measurement = inverse.load(file)
+    measurement = inverse.load(file, select=asked.select)
     if asked.threads is not None:
         import torch
 
         torch.set_num_threads(asked.threads)
     with progress() as shown:
-        problem = measurement.prepare(maps=asked.maps, device=asked.device)
+        problem = measurement.prepare(
+            maps=asked.maps, device=asked.device, n_virtual_coils=asked.n_virtual_coils
+        )
         return inverse.reconstruct(
             problem,
             asked.method,
@@ -130,40 +178,23 @@ def _run(file: Path, asked: Recipe) -> Reconstruction:
         )
 
 
-def _with_command(result: Reconstruction, files: Mapping[Path | None, str]) -> Reconstruction:
-    """Record the command line, with files named by their part in it."""
-    from inverse.provenance import public_command
+def _annotated(
+    result: Reconstruction, asked: Recipe, command: list[str], recipe: Path | None
+) -> Reconstruction:
+    """Record what only the command line knows, and warn of a recipe from another scan."""
+    from inverse.provenance import digests_of, load_record
 
-    parts = {str(path): part for path, part in files.items() if path is not None}
-    command = public_command(sys.argv[1:], parts)
-    return replace(result, provenance={**result.provenance, "command": command})
-
-
-def _parsed(texts: Iterable[str]) -> dict[str, object]:
-    """Read KEY=VALUE pairs; a value is a JSON number, true, false, null or else a text."""
-    found: dict[str, object] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise UsageError(f"--set expected KEY=VALUE, got '{text}'")
-        try:
-            found[key] = json.loads(value)
-        except ValueError:
-            found[key] = value
-    return found
+    made, diagnostics = dict(result.provenance), result.diagnostics
+    if recipe is not None and digests_of(load_record(recipe)) != digests_of(made):
+        warning = "The recipe was recorded on another input: its steps are repeated, not its image."
+        diagnostics = replace(diagnostics, warnings=(*diagnostics.warnings, warning))
+    ran = made.get("recipe")
+    if isinstance(ran, Mapping):
+        made["recipe"] = {**ran, "select": dict(asked.select)}
+    return replace(result, diagnostics=diagnostics, provenance={**made, "command": command})
 
 
-def _free_name(file: Path) -> Path:
-    """Return FILE's name with .nii.gz in the current folder, numbered if something has it."""
-    stem = file.name.partition(".")[0] or "image"
-    name, number = stem, 1
-    while Path(f"{name}.nii.gz").exists() or Path(f"{name}.json").exists():
-        number += 1
-        name = f"{stem}-{number}"
-    return Path(f"{name}.nii.gz")
-
-
-def _summary(result: Reconstruction, written: Iterable[Path]) -> dict[str, object]:
+def _summary(result: Reconstruction, written: Iterable[Path], seconds: float) -> dict[str, object]:
     """Return what a machine wants to know of a run."""
     diagnostics = result.diagnostics
     return {
@@ -174,12 +205,18 @@ def _summary(result: Reconstruction, written: Iterable[Path]) -> dict[str, objec
         "status": diagnostics.status,
         "iterations": diagnostics.iterations,
         "seconds": dict(diagnostics.seconds),
+        "seconds_total": seconds,
+        "geometry": _geometry(result),
         "warnings": list(diagnostics.warnings),
         "files": [str(path) for path in written],
     }
 
 
-def _show(result: Reconstruction, written: Iterable[Path]) -> None:
+def _geometry(result: Reconstruction) -> str:
+    return "assumed" if result.grid.is_nominal else "from the file"
+
+
+def _show(result: Reconstruction, written: Iterable[Path], seconds: float) -> None:
     """Print what a person wants to know of a run."""
     from inverse.report.words import image_kind, residual_verdict, title_of
 
@@ -190,7 +227,8 @@ def _show(result: Reconstruction, written: Iterable[Path]) -> None:
         [
             ("method", f"{title_of(result.method)}{f' ({why})' if why else ''}"),
             ("residual", f"{verdict.headline} {verdict.meaning}"),
-            ("time", f"{sum(diagnostics.seconds.values()):.1f} s"),
+            ("geometry", _geometry(result)),
+            ("time", f"{seconds:.1f} s, reading and writing included"),
             *(("note", sentence) for sentence in image_kind(result)),
             *(("warning", sentence) for sentence in diagnostics.warnings),
             *(("wrote", str(path)) for path in written),

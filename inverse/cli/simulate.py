@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from inverse.cli.console import AsJson, Debug, one_line_errors, show_facts, show_json
+from inverse.cli.files import check_file, refuse_collisions
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Simulate raw data of a known image.", no_args_is_help=True)
 
-Image = Annotated[Path, typer.Argument(help="NIfTI, DICOM, npz, npy, png or HDF5 image.")]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="RAW.h5", help="ISMRMRD file.")]
+Image = Annotated[Path, typer.Argument(help="NIfTI, npz, npy, png or HDF5 image.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="RAW.h5", help="ISMRMRD file: .h5, .hdf5, .mrd.")
+]
 Axis = Annotated[
     str, typer.Option(metavar="z|y|x", help="Axis of the image that the slices are taken along.")
 ]
@@ -66,6 +69,7 @@ def mri(
         from inverse.mri.simulate import POINT_MASKS, Acquisition, simulate
         from inverse.mri.slices import fit_matrix, take_slices
 
+        _check_files(image, output, truth)
         acquisition = Acquisition(
             n_coils=coils,
             mask=mask,
@@ -77,8 +81,15 @@ def mri(
         values, grid = take_slices(*read_image(image), axis=axis, indices=slices)
         if slices is None and mask not in POINT_MASKS:
             values, grid = take_slices(values, grid, indices=[len(values) // 2])
+        warnings = []
         if matrix is not None:
+            n_before = np.count_nonzero(values)
             values, grid = fit_matrix(values, grid, matrix)
+            if n_lost := n_before - np.count_nonzero(values):
+                warnings.append(
+                    f"--matrix cuts off {n_lost / n_before:.1%} of the voxels that are not zero; "
+                    f"the object is no longer whole"
+                )
         kspace = simulate(values, acquisition, grid=grid)
         ismrmrd.write(kspace, output)
         written = [output]
@@ -90,6 +101,7 @@ def mri(
             "matrix": list(values.shape),
             "coils": kspace.n_coils,
             "acceleration": kspace.acceleration,
+            "warnings": warnings,
             "files": [str(path) for path in written],
         }
         if as_json:
@@ -100,6 +112,16 @@ def mri(
                     ("simulated", f"{' x '.join(map(str, values.shape))} voxels (z, y, x)"),
                     ("coils", str(kspace.n_coils)),
                     ("acceleration", f"{kspace.acceleration:.2f}"),
+                    *(("warning", sentence) for sentence in warnings),
                     *(("wrote", str(path)) for path in written),
                 ]
             )
+
+
+def _check_files(image: Path, output: Path, truth: Path | None) -> None:
+    """Refuse what would overwrite the image or cannot be written, before the work begins."""
+    written = {"--output": output, **({"--truth": truth} if truth else {})}
+    refuse_collisions({"IMAGE": image}, written)
+    check_file(output, "--output", (".h5", ".hdf5", ".mrd"))
+    if truth is not None:
+        check_file(truth, "--truth", (".nii", ".nii.gz"))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from inverse.errors import ResourceError
 
-__all__ = ["replacing", "replacing_folder"]
+__all__ = ["check_writable", "replacing", "replacing_folder"]
 
 _STALE_AFTER_S = 86400.0
 
@@ -51,6 +51,33 @@ def _refusal(target: Path, error: OSError | RuntimeError) -> ResourceError:
     reason = os.strerror(code) if code else "the library could not write it"
     advice = "free some space" if code == errno.ENOSPC else "choose a folder that can be written"
     return ResourceError(f"{target}: not written, {reason}; what was there is kept; {advice}")
+
+
+def check_writable(target: Path) -> None:
+    """Find out before the work begins what would keep `target` from being written after it.
+
+    Parameters
+    ----------
+    target : Path
+        A file or folder, there already or not.
+
+    Raises
+    ------
+    ResourceError
+        If its folder is missing or cannot be written, or its name is too long.
+    """
+    folder = target.parent
+    code = None
+    try:
+        target.lstat()
+    except FileNotFoundError:
+        code = None if folder.is_dir() else errno.ENOENT
+    except OSError as error:
+        code = error.errno
+    if code is None and not os.access(folder, os.W_OK | os.X_OK):
+        code = errno.EACCES
+    if code is not None:
+        raise _refusal(target, OSError(code, ""))
 
 
 @contextmanager

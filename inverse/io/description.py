@@ -12,6 +12,7 @@ from inverse.io.detect import Format, detect
 from inverse.io.images import read_image
 from inverse.io.loading import KSPACE_READERS, load
 from inverse.io.sampling import calibration_shape
+from inverse.io.selection import Select
 from inverse.io.untrusted import DEFAULT_MAX_MEMORY, reading
 from inverse.mri.kspace import KSpace
 
@@ -30,11 +31,16 @@ _SURVEYS: dict[Format, _Survey] = {
 }
 
 
-def describe(path: str | Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[str, object]:
+def describe(
+    path: str | Path,
+    *,
+    max_memory: int = DEFAULT_MAX_MEMORY,
+    select: Select | None = None,
+) -> dict[str, object]:
     """Say what a file holds.
 
-    Of a file with several repetitions, contrasts ... the first is described and the numbers of
-    the others are listed under "counters".
+    Of a file with several repetitions, contrasts ... the first or the selected one is described
+    and the numbers of the others are listed under "counters".
 
     Parameters
     ----------
@@ -42,6 +48,8 @@ def describe(path: str | Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[
         A k-space or image file of any format that is read.
     max_memory : int
         Bytes that its arrays may take.
+    select : mapping of str to int, optional
+        Which of several repetitions, contrasts ... is described, as for `load`.
 
     Returns
     -------
@@ -63,11 +71,11 @@ def describe(path: str | Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[
     with reading(path, f"{kind} file"):
         facts = _SURVEYS[kind](path, max_memory=max_memory)
     counters = facts.get("counters")
-    select = {}
+    first: dict[str, int] = {}
     if isinstance(counters, dict):
-        select = {n: v[0] for n, v in counters.items() if n not in {"slice", "average", "segment"}}
+        first = {n: v[0] for n, v in counters.items() if n not in {"slice", "average", "segment"}}
     try:
-        kspace = load(path, max_memory=max_memory, select=select)
+        kspace = load(path, max_memory=max_memory, select={**first, **(select or {})})
     except ResourceError as error:
         return {"format": str(kind), "kind": "k-space", **facts, "notes": [str(error)]}
     return {"format": str(kind), **_kspace_facts(kspace), **facts}

@@ -11,13 +11,13 @@ import numpy as np
 
 from inverse.errors import DataError, UsageError
 from inverse.io import dicom, nifti, result
-from inverse.io.atomic import replacing
-from inverse.provenance import json_ready, sha256_of_file
+from inverse.io.atomic import check_writable, replacing
+from inverse.provenance import SCHEMA, digests_of, is_record, json_ready, sha256_of_file
 
 if TYPE_CHECKING:
     from inverse.reconstruction import Reconstruction
 
-__all__ = ["save", "sidecar_of"]
+__all__ = ["check_targets", "save", "sidecar_of"]
 
 _ENDINGS = (".nii.gz", ".nii", ".hdf5", ".h5", ".npz")
 
@@ -37,12 +37,13 @@ def save(reconstruction: Reconstruction, path: str | Path, *, phase: bool = Fals
     Returns
     -------
     list of Path
-        Every file written; the last is the JSON file, NAME.json.
+        Every file written; the last is the JSON file, ``out.nii.gz.json`` for ``out.nii.gz``.
 
     Raises
     ------
     UsageError
-        If the ending is none of these, or a DICOM folder holds other files.
+        If the ending is none of these, if a DICOM folder holds other files, or if the name is that
+        of an input of the reconstruction or of a JSON file that is not ours.
     DataError
         If the image holds values that are not finite.
     ResourceError
@@ -51,9 +52,8 @@ def save(reconstruction: Reconstruction, path: str | Path, *, phase: bool = Fals
     path = Path(path)
     if not np.isfinite(reconstruction.image).all():
         raise DataError(f"{path}: not written, the image holds values that are NaN or infinite")
+    _refuse_inputs(reconstruction, check_targets(path, phase=phase))
     ending = _ending(path)
-    if phase and not ending.startswith(".nii"):
-        raise UsageError(f"{path}: phase expected a NIfTI name; the other formats cannot split it")
     facts: dict[str, object] = {}
     match ending:
         case ".nii" | ".nii.gz":
@@ -78,19 +78,70 @@ def save(reconstruction: Reconstruction, path: str | Path, *, phase: bool = Fals
     return [*written, sidecar]
 
 
+def check_targets(path: Path, *, phase: bool = False) -> list[Path]:
+    """Return what `save` would write under a name, and refuse a name that it could not write.
+
+    Parameters
+    ----------
+    path : Path
+    phase : bool
+        As in `save`.
+
+    Returns
+    -------
+    list of Path
+        The image's file or folder, the phase's if there is one, and last the provenance file.
+
+    Raises
+    ------
+    UsageError
+        If the ending is unknown, a DICOM folder holds other files, or a JSON file that is not a
+        provenance file of ours has the name of the provenance file.
+    ResourceError
+        If the folder is missing or cannot be written.
+    """
+    ending, sidecar = _ending(path), sidecar_of(path)
+    if phase and not ending.startswith(".nii"):
+        raise UsageError(f"{path}: phase expected a NIfTI name; the other formats cannot split it")
+    targets = [path, *([_phase_of(path)] if phase else []), sidecar]
+    for target in targets:
+        check_writable(target)
+    if not ending:
+        dicom.check_folder(path)
+    if sidecar.exists() and not is_record(sidecar):
+        raise UsageError(
+            f"{sidecar}: expected no file or an earlier provenance file, got another file of that "
+            f"name; move it or choose another output"
+        )
+    return targets
+
+
 def sidecar_of(path: Path) -> Path:
-    """Name of the provenance file: ``out.nii.gz`` has ``out.json``.
+    """Name of the provenance file: the whole name of the image and ``.json``.
 
     Examples
     --------
     >>> sidecar_of(Path("out.nii.gz")).name
-    'out.json'
+    'out.nii.gz.json'
     """
-    return path.with_name(_stem(path) + ".json")
+    return path.with_name(f"{path.name}.json")
 
 
-def _stem(path: Path) -> str:
-    return path.name[: len(path.name) - len(_ending(path))]
+def _refuse_inputs(reconstruction: Reconstruction, targets: list[Path]) -> None:
+    """Never replace what the image was made from, whatever it is called."""
+    digests = digests_of(reconstruction.provenance)
+    files = [t for target in targets for t in (target.iterdir() if target.is_dir() else [target])]
+    for file in files:
+        if digests and file.is_file() and sha256_of_file(file) in digests:
+            raise UsageError(
+                f"{file}: expected a name for the image, got a file that it was reconstructed "
+                f"from; choose another name"
+            )
+
+
+def _phase_of(path: Path) -> Path:
+    stem = path.name[: len(path.name) - len(_ending(path))]
+    return path.with_name(f"{stem}_phase{path.name.removeprefix(stem)}")
 
 
 def _ending(path: Path) -> str:
@@ -109,6 +160,7 @@ def _ending(path: Path) -> str:
 
 def _record(reconstruction: Reconstruction) -> dict[str, object]:
     return {
+        "schema": SCHEMA,
         "method": reconstruction.method,
         "settings": dict(reconstruction.settings),
         **reconstruction.provenance,
@@ -121,7 +173,7 @@ def _save_nifti(reconstruction: Reconstruction, path: Path, *, phase: bool) -> l
     nifti.write(np.abs(image), grid, path, description=description)
     if not phase:
         return [path]
-    second = path.with_name(f"{_stem(path)}_phase{path.name.removeprefix(_stem(path))}")
+    second = _phase_of(path)
     nifti.write(np.angle(image), grid, second, description=f"{description}, phase in radians")
     return [path, second]
 

@@ -9,18 +9,21 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 import inverse
 from inverse.cli import app, console, main
-from inverse.cli.recon import Method
+from inverse.cli.files import new_image
+from inverse.cli.options import Method
 from inverse.errors import ConvergenceError, DataError, ResourceError, UsageError
 from inverse.grid import Grid
 from inverse.io import ismrmrd, nifti, read_image
 from inverse.methods import METHODS, find
 from inverse.mri.simulate import Acquisition, simulate
+from inverse.provenance import sha256_of_file
 from operators import ShapeError
 
 COMMANDS = ("recon", "info", "simulate", "compare", "demo", "doctor")
@@ -110,23 +113,25 @@ def test_recon_writes_image_provenance_and_report(
     assert "CG-SENSE" in out
     assert "times their noise" in out
     assert "a.html" in out
+    assert "geometry  from the file" in out
+    assert "s, reading and writing included" in out
     image, grid = read_image("a.nii.gz")
     assert image.shape == (1, 48, 40)
     assert grid.spacing_mm == pytest.approx((5, 2, 2))
-    record = json.loads(Path("a.json").read_text())
+    record = json.loads(Path("a.nii.gz.json").read_text())
     assert record["recipe"]["method"] == "cg_sense"
     assert "<title>" in Path("a.html").read_text()
     assert "cg_sense" in err
 
 
 def test_recon_alone_picks_a_free_name(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("scan.json").write_text("mine")
+    Path("scan.nii.gz.json").write_text("mine")
     for name in ("scan-2.nii.gz", "scan-3.nii.gz"):
         code, out, _ = run(capsys, "recon", raw, "--method", "zero_filled")
         assert code == 0
         assert name in out
         assert Path(name).exists()
-    assert Path("scan.json").read_text() == "mine"
+    assert Path("scan.nii.gz.json").read_text() == "mine"
 
 
 def test_json_is_the_only_output(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +140,9 @@ def test_json_is_the_only_output(raw: Path, capsys: pytest.CaptureFixture[str]) 
     assert code == 0
     assert found["method"] == "tv"
     assert found["iterations"] == 3
-    assert found["files"] == ["scan.nii.gz", "scan.json"]
+    assert found["files"] == ["scan.nii.gz", "scan.nii.gz.json"]
+    assert found["geometry"] == "from the file"
+    assert found["seconds_total"] > sum(found["seconds"].values())
     assert 0.3 < found["residual_to_noise"] < 3
 
 
@@ -156,31 +163,227 @@ def test_a_recorded_run_gives_the_same_voxels(
         "steps=3",
     )
     assert first[0] == 0
-    again = run(capsys, "recon", raw, "-o", "b.npz", "--recipe", "a.json", "--threads", "1")
+    again = run(capsys, "recon", raw, "-o", "b.npz", "--recipe", "a.npz.json", "--threads", "1")
     assert again[0] == 0
-    a, b = (json.loads(Path(name).read_text()) for name in ("a.json", "b.json"))
+    a, b = (json.loads(Path(name).read_text()) for name in ("a.npz.json", "b.npz.json"))
     assert a["voxels_sha256"] == b["voxels_sha256"]
     assert a["recipe"] == b["recipe"]
     np.testing.assert_array_equal(read_image("a.npz")[0], read_image("b.npz")[0])
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["./DOE_JANE.npz", "-o", "out.npz"],
+        ["DOE//DOE_JANE.npz", "-oDOE/out.npz"],
+        ["DOE_JANE.npz", "--output=DOE/out.npz", "--report", "DOE/JANE.html"],
+        ["DOE_JANE.npz", "-o", "out.npz", "--recipe", "DOE.json"],
+    ],
+)
 def test_the_command_line_in_the_record_names_no_file(
+    raw: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    Path("DOE").mkdir()
+    np.savez("DOE_JANE.npz", kspace=inverse.load(raw).samples)
+    Path("DOE/DOE_JANE.npz").write_bytes(Path("DOE_JANE.npz").read_bytes())
+    Path("DOE.json").write_text(json.dumps({"recipe": {"method": "zero_filled"}}))
+    method = [] if "--recipe" in arguments else ["--method", "zero_filled", "--seed", "2"]
+    code, out, _ = run(capsys, "recon", *arguments, *method, "--json")
+    assert code == 0
+    record = Path(json.loads(out)["files"][1]).read_text()
+    assert "DOE" not in record
+    assert "JANE" not in record
+    command = json.loads(record)["command"]
+    assert command[:5] == ["inverse", "recon", "<input 1>", "--output", "<output>"]
+    if "--recipe" in arguments:
+        assert command[5:7] == ["--recipe", "<recipe>"]
+    else:
+        assert command[5:11] == ["--method", "zero_filled", "--maps", "1", "--seed", "2"]
+    assert ("<report>" in command) == ("--report" in arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["recon", "scan.h5", "-o", "scan.h5"],
+        ["recon", "scan.h5", "-o", "./absent/../scan.h5"],
+        ["recon", "scan.h5", "-o", "linked.h5"],
+        ["recon", "linked.h5", "-o", "scan.h5"],
+        ["recon", "scan.h5", "-o", "a.nii", "--report", "scan.h5"],
+        ["recon", "scan.h5", "-o", "x.nii", "--report", "x.nii"],
+        ["recon", "scan.h5", "-o", "x.nii", "--report", "x.nii.json"],
+        ["recon", "scan.h5", "-o", "x.nii", "--recipe", "x.nii.json"],
+        ["recon", "scan.h5", "-o", "x.npz", "--prior", "x.npz"],
+        ["recon", "folder/slice_0001.dcm", "-o", "folder"],
+        ["recon", "pair", "-o", "x.nii", "--report", "pair.cfl"],
+        ["recon", "pair.cfl", "-o", "x.nii", "--report", "pair.hdr"],
+        ["simulate", "mri", "scan.h5", "-o", "scan.h5"],
+        ["simulate", "mri", "x.nii", "-o", "x.h5", "--truth", "x.nii"],
+        ["simulate", "mri", "x.nii", "-o", "x.h5", "--truth", "x.h5"],
+    ],
+)
+@pytest.mark.usefixtures("raw")
+def test_nothing_that_is_read_or_written_is_overwritten(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    Path("linked.h5").symlink_to("scan.h5")
+    Path("folder").mkdir()
+    for name in ("x.nii", "x.npz", "x.nii.json", "pair.cfl", "pair.hdr", "folder/slice_0001.dcm"):
+        Path(name).write_text(name)
+    before = {p: p.read_bytes() for p in Path().rglob("*") if p.is_file()}
+    code, out, err = run(capsys, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "which would be overwritten" in err or "expected different files" in err
+    assert {p: p.read_bytes() for p in Path().rglob("*") if p.is_file()} == before
+
+
+def test_runs_at_the_same_time_take_different_names(tmp_path: Path, raw: Path) -> None:
+    code = "from inverse.cli import main; main()"
+    command = [sys.executable, "-c", code, "recon", str(raw), "--method", "zero_filled", "--json"]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    files = [json.loads(each.communicate(timeout=120)[0])["files"] for each in runs]
+    assert len({tuple(names) for names in files}) == 3
+    for image, sidecar in files:
+        digest = sha256_of_file(tmp_path / image)
+        assert json.loads((tmp_path / sidecar).read_text())["output"]["sha256"] == [digest]
+
+
+def test_a_free_name_is_taken_at_once_and_given_back_on_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scan = Path("elsewhere/scan.h5")
+    with new_image(scan, []) as first, new_image(scan, [Path("scan-2.nii.gz")]) as second:
+        assert [str(first), str(second)] == ["scan.nii.gz", "scan-3.nii.gz"]
+        second.write_text("image")
+    first.unlink()
+    second.unlink()
+
+    def fail(text: str) -> None:
+        with new_image(scan, []) as target:
+            target.write_text(text)
+            raise DataError("no")
+
+    for text, left in (("", []), ("written", ["scan.nii.gz"])):
+        with pytest.raises(DataError):
+            fail(text)
+        assert [p.name for p in tmp_path.iterdir()] == left
+
+
+def test_the_file_is_not_read_before_the_outputs_are_known_to_be_writable(
     raw: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secret = raw.rename("DOE_JANE.h5")
-    arguments = ["recon", str(secret), "-o", "JANE.npz", "--method=zero_filled"]
-    monkeypatch.setattr(sys, "argv", ["inverse", *arguments])
-    assert run(capsys, *arguments)[0] == 0
-    record = json.loads(Path("JANE.json").read_text())
-    assert record["command"] == [
-        "inverse", "recon", "<input 1>", "-o", "<output>", "--method=zero_filled",
-    ]  # fmt: skip
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(inverse, "load", fail)
+    for arguments, wanted in (
+        (["-o", "absent/a.nii"], 5),
+        (["-o", "a.nii", "--report", "absent/r.html"], 5),
+        (["-o", "a.nii", "--report", "."], 2),
+        (["-o", "a.xyz"], 2),
+        (["--device", "tpu"], 2),
+        (["--prior", "absent.safetensors"], 2),
+        ([], 1),
+    ):
+        assert run(capsys, "recon", raw, *arguments)[0] == wanted
+    monkeypatch.setattr("inverse.io.atomic.os.access", lambda _, mode: not mode & os.W_OK)
+    for arguments in ([], ["-o", "a.nii"]):
+        code, _, err = run(capsys, "recon", raw, *arguments)
+        assert code == 5
+        assert "Permission denied" in err
+
+
+def write_repetitions(path: Path) -> None:
+    """Write discs of two sizes as two repetitions in one file."""
+    y, x = np.mgrid[-1:1:32j, -1:1:32j]
+    parts = []
+    for n in range(2):
+        image = (x**2 + y**2 < 0.3 + 0.4 * n).astype(np.float32)[None]
+        acquisition = Acquisition(n_coils=4, acceleration=1, n_calibration=16, seed=n)
+        kspace = simulate(image, acquisition, grid=Grid((1, 32, 32), (5, 2, 2)))
+        ismrmrd.write(kspace, path.with_name(f"part{n}.h5"))
+        parts.append(path.with_name(f"part{n}.h5"))
+    with h5py.File(parts[0]) as one, h5py.File(parts[1]) as two, h5py.File(path, "w") as both:
+        rows = [file["dataset/data"][()] for file in (one, two)]
+        rows[1]["head"]["idx"]["repetition"] = 1
+        group = both.create_group("dataset")
+        one.copy("dataset/xml", group)
+        group.create_dataset("data", data=np.concatenate(rows), dtype=one["dataset/data"].dtype)
+
+
+def test_one_of_several_images_is_selected_and_the_choice_is_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_repetitions(Path("both.h5"))
+    arguments = ("recon", "both.h5", "--method", "zero_filled")
+    code, _, err = run(capsys, *arguments)
+    assert code == 3
+    assert "repetition" in err
+    for n in (0, 1):
+        assert run(capsys, *arguments, "--select", f"repetition={n}", "-o", f"{n}.npz")[0] == 0
+    first, second = (read_image(f"{n}.npz")[0] for n in (0, 1))
+    assert np.abs(first - second).max() > 0.1 * np.abs(second).max()
+    made = json.loads(Path("1.npz.json").read_text())
+    assert made["recipe"]["select"] == {"repetition": 1}
+    assert made["command"][-4:-2] == ["--select", "repetition=1"]
+    assert run(capsys, "recon", "both.h5", "--recipe", "1.npz.json", "-o", "again.npz")[0] == 0
+    np.testing.assert_array_equal(read_image("again.npz")[0], second)
+    notes = []
+    for n in (0, 1):
+        code, out, _ = run(capsys, "info", "both.h5", "--select", f"repetition={n}", "--json")
+        assert code == 0
+        notes.append(json.loads(out)["notes"])
+    assert notes[0] != notes[1]
+    for wrong, message in (("repetition", "expected KEY=VALUE"), ("slice=-1", "an index of 0")):
+        code, _, err = run(capsys, *arguments, "--select", wrong)
+        assert code == 2
+        assert message in err
+
+
+def test_a_recipe_on_another_scan_is_said_to_be_one(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "recon", raw, "-o", "a.npz", "--method", "zero_filled")[0] == 0
+    kspace = inverse.load(raw)
+    np.savez("other.npz", kspace=kspace.samples)
+    for file, is_warned in ((raw, False), (Path("other.npz"), True)):
+        code, out, _ = run(capsys, "recon", file, "-o", "b.npz", "--recipe", "a.npz.json", "--json")
+        assert code == 0
+        said = [w for w in json.loads(out)["warnings"] if "recorded on another input" in w]
+        assert len(said) == is_warned
+
+
+def test_an_assumed_place_is_said(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("plain.npz", kspace=inverse.load(raw).samples)
+    code, out, _ = run(capsys, "recon", "plain.npz", "-o", "a.npz", "--method", "zero_filled")
+    assert code == 0
+    assert "geometry  assumed" in out
+
+
+def test_what_the_matrix_cuts_off_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = np.zeros((80, 80), np.float32)
+    image[20:60, 20:60] = 1
+    np.save("image.npy", image)
+    arguments = ("simulate", "mri", "image.npy", "-o", "raw.h5", "--coils", "2", "--json")
+    for size, wanted in ((40, []), (20, ["--matrix cuts off 50.0%"])):
+        more = ("--acceleration", "2", "--calibration", "8", "--matrix", "40", str(size))
+        code, out, _ = run(capsys, *arguments, *more)
+        assert code == 0
+        found = json.loads(out)["warnings"]
+        assert [w.partition(" of the")[0] for w in found] == wanted
 
 
 def test_info_describes_raw_data_and_images(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "info", raw)
     assert code == 0
     assert "1 x 48 x 40" in out
+    assert "None" not in out
+    assert all(len(line.split("  ", 1)) == 2 for line in out.splitlines())
     facts = json.loads(run(capsys, "info", raw, "--json")[1])
     assert facts["coils"] == 4
     assert facts["acceleration"] == pytest.approx(2)
@@ -219,12 +422,23 @@ def test_simulate_recon_compare_form_a_chain(
     ("arguments", "code", "message"),
     [
         (["recon"], 2, "Missing argument"),
-        (["recon", "scan.h5", "--method", "bart"], 2, "'bart' is not one of 'auto', 'zero_filled'"),
+        (["recon", "scan.h5", "--method", "bart"], 2, "there is no method 'bart'; known are auto"),
+        (["recon", "scan.h5", "--method", "pnp"], 2, "no method 'pnp'; did you mean 'pnp_hqs'?"),
         (["recon", "scan.h5", "--maps", "3"], 2, "Invalid value for '--maps'"),
         (["recon", "scan.h5", "--set", "weight"], 2, "--set expected KEY=VALUE, got 'weight'"),
         (["recon", "scan.h5", "--method", "tv", "--set", "weigth=1"], 2, "did you mean 'weight'?"),
         (["recon", "scan.h5", "-o", "a.xyz"], 2, "a.xyz: expected a name that ends in"),
-        (["recon", "scan.h5", "--device", "warp"], 2, "device 'warp' cannot be used"),
+        (
+            ["recon", "scan.h5", "--device", "warp"],
+            2,
+            "--device expected cpu, cuda or cuda:N, got 'warp'",
+        ),
+        (["recon", "scan.h5", "--device", "cuda:"], 2, "cuda or cuda:N, got 'cuda:'"),
+        (["recon", "scan.h5", "--device", "cuda:99"], 5, "expected a GPU that torch can use"),
+        (["recon", "scan.h5", "--recipe", "none.json"], 3, "the recipe expected the provenance"),
+        (["recon", "scan.h5", "--prior", "nope.safetensors"], 2, "there is no such file: nope"),
+        (["simulate", "mri", "scan.h5", "-o", "d.nii.gz"], 2, "--output expected a name that ends"),
+        (["simulate", "mri", "scan.h5", "-o", "d.h5", "--truth", "t.h5"], 2, "--truth expected"),
         (["recon", "scan.h5", "--recipe", "scan.h5"], 3, "expected a provenance file"),
         (["recon", "nothing.h5"], 3, "nothing.h5: there is no such file"),
         (["info", "empty.h5"], 3, "empty.h5"),
@@ -281,7 +495,7 @@ def test_every_error_has_its_code(
     code: int,
     message: str,
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("inverse.io.describe", fail)
@@ -324,10 +538,14 @@ def test_progress_is_lines_without_a_terminal_and_a_bar_with_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with console.progress() as report:
-        for i in range(3):
-            report("solve", i, 3)
+        for i in range(1, 13):
+            report("solve", i, 100)
+        assert capsys.readouterr().err == "solve 1/100\n"
+        for i in range(13, 60):
+            report("solve", i, 100)
         report("finish", 1, 1)
-    assert capsys.readouterr().err == "solve (3)\nfinish\n"
+        assert capsys.readouterr().err == "solve 25/100\nsolve 50/100\nfinish 1/1\n"
+    assert capsys.readouterr().err == "solve 59/100\n"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with console.progress() as report:
         report("solve", 2, 3)

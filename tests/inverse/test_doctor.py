@@ -34,6 +34,8 @@ def test_a_sound_installation_has_no_problem(
         main(["doctor", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["problems"] == 0
+    places = [e["message"] for e in found["findings"] if e["subject"] == "inverse"]
+    assert places in (["<checkout>/inverse"], ["<site-packages>/inverse"])
     subjects = {entry["subject"] for entry in found["findings"]}
     assert {"python", "operators", "solvers", "inverse", "torch", "disk", "memory"} <= subjects
 

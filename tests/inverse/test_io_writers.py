@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -262,6 +263,47 @@ def test_the_sidecar_names_the_files_and_their_digests(tmp_path: Path) -> None:
     assert record["settings"] == {"weight": 0.5, "prior": None}
     digest = hashlib.sha256((tmp_path / "out.nii.gz").read_bytes()).hexdigest()
     assert record["output"]["sha256"] == [digest]
+
+
+def test_two_formats_of_one_name_keep_both_records(tmp_path: Path) -> None:
+    reconstruction = _reconstruction(_grid(_AXIAL, (1, 4, 4)))
+    for name in ("out.nii.gz", "out.h5"):
+        save(reconstruction, tmp_path / name)
+    for name in ("out.nii.gz", "out.h5"):
+        record = json.loads((tmp_path / f"{name}.json").read_text())
+        digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        assert record["output"]["sha256"] == [digest]
+
+
+@pytest.mark.parametrize("text", ['{"subject": 1}', "mine", "[]", ""])
+def test_a_json_file_that_is_not_ours_is_kept(tmp_path: Path, text: str) -> None:
+    reconstruction = _reconstruction(_grid(_AXIAL, (1, 4, 4)))
+    (tmp_path / "out.nii.json").write_text(text)
+    with pytest.raises(UsageError, match="got another file of that name"):
+        save(reconstruction, tmp_path / "out.nii")
+    assert [p.name for p in tmp_path.iterdir()] == ["out.nii.json"]
+    assert (tmp_path / "out.nii.json").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["out.h5", "out.npz", "out.nii"])
+def test_an_input_is_never_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"raw data")
+    inputs = {"format": "x", "sha256": {"x": hashlib.sha256(b"raw data").hexdigest()}}
+    reconstruction = _reconstruction(_grid(_AXIAL, (1, 4, 4)), provenance={"inputs": inputs})
+    with pytest.raises(UsageError, match="got a file that it was reconstructed from"):
+        save(reconstruction, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"raw data"
+    (tmp_path / name).write_bytes(b"another file")
+    assert len(save(reconstruction, tmp_path / name)) == 2
+
+
+def test_a_name_too_long_for_its_provenance_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    reconstruction = _reconstruction(_grid(_AXIAL, (1, 4, 4)))
+    with pytest.raises(ResourceError, match="File name too long"):
+        save(reconstruction, tmp_path / f"{'a' * 250}.nii")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_image_is_the_same_bytes(tmp_path: Path) -> None:

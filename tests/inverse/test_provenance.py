@@ -15,6 +15,7 @@ from inverse import provenance
 from inverse.errors import DataError
 from inverse.provenance import (
     Recipe,
+    is_record,
     json_ready,
     public_command,
     record,
@@ -25,14 +26,17 @@ from inverse.provenance import (
 RECIPE = Recipe("tv", prior="natural", seed=7, threads=2, settings={"weight": 0.5, "levels": 3})
 
 
-def make_record(**changed: object) -> dict[str, object]:
-    parts: dict[str, object] = {
+def make_parts() -> dict[str, object]:
+    return {
         "inputs": {"format": "ismrmrd", "sha256": ["ab" * 32]},
         "preparation": {"coils": 8, "calibration": (24, 24)},
         "image": np.arange(6, dtype=np.complex64).reshape(1, 2, 3),
         "seconds": {"solve": 1.23456},
     }
-    return record(RECIPE, **(parts | changed))
+
+
+def make_record(**changed: object) -> dict[str, object]:
+    return record(RECIPE, **(make_parts() | changed))
 
 
 def test_a_record_holds_what_is_needed_to_run_again(tmp_path: Path) -> None:
@@ -53,7 +57,7 @@ def test_a_record_is_about_the_run_and_not_about_the_person(tmp_path: Path) -> N
     made = make_record(
         inputs={"file": str(tmp_path / "DOE^JANE.h5"), "note": home / "scan.h5"},
         preparation={"weights": "~/secret.npz", r"C:\Users\me": 1},
-        command=public_command(["recon", str(home / "a.h5"), "--prior=/data/p.npz"], {}),
+        command=public_command("recon", {"--prior": Path("/data/p.npz"), "--set": [str(home)]}),
     )
     text = json.dumps(made)
     host = socket.gethostname()
@@ -65,10 +69,45 @@ def test_a_record_is_about_the_run_and_not_about_the_person(tmp_path: Path) -> N
 
 
 def test_the_command_line_names_files_by_their_part() -> None:
-    files = {"scan.h5": "<input 1>", "out.nii.gz": "<output>"}
-    shown = public_command(["recon", "scan.h5", "-o", "out.nii.gz", "--seed=3"], files)
-    assert shown == ["inverse", "recon", "<input 1>", "-o", "<output>", "--seed=3"]
-    assert public_command(["--report=scan.h5"], files) == ["inverse", "--report=<input 1>"]
+    options = {
+        "--output": Path("DOE/out.nii.gz"),
+        "--seed": 3,
+        "--prior": None,
+        "--set": ["weight=0.5", "levels=2"],
+        "--report": Path("./DOE.html"),
+    }
+    assert public_command("recon", options) == [
+        "inverse", "recon", "<input 1>", "--output", "<output>", "--seed", "3",
+        "--set", "weight=0.5", "--set", "levels=2", "--report", "<report>",
+    ]  # fmt: skip
+    assert public_command("compare", {}, n_inputs=2)[2:] == ["<input 1>", "<input 2>"]
+
+
+def test_a_recipe_of_an_earlier_version_lacks_the_newer_choices(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    path.write_text(json.dumps({"recipe": {"method": "tv", "seed": 2}}))
+    found = Recipe.load(path)
+    assert (dict(found.select), found.n_virtual_coils) == ({}, None)
+    chosen = Recipe("tv", select={"repetition": 1}, n_virtual_coils=6)
+    path.write_text(json.dumps(record(chosen, **make_parts())))
+    assert Recipe.load(path) == chosen
+
+
+def test_a_record_is_told_from_other_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for text, is_ours in (
+        (json.dumps(make_record()), True),
+        ('{"schema": "inverse-suite provenance 12"}', True),
+        ('{"schema": "another"}', False),
+        ("{}", False),
+        ("[1]", False),
+        ('{"provenance": 3}', False),
+    ):
+        path.write_text(text)
+        assert is_record(path) is is_ours
+    assert not is_record(tmp_path / "absent.json")
+    with pytest.raises(DataError, match="there is no such file"):
+        Recipe.load(tmp_path / "absent.json")
 
 
 @given(
