@@ -24,8 +24,10 @@ class Curve:
         Size of the drawing.
     is_logarithmic : bool
         Whether the vertical axis is.
+    lowest, highest : float
+        The values at the bottom and at the top.
     first, last : float
-        The values at the ends, for the labels.
+        The values at the ends, for the caption.
     n : int
         How many values there are.
     """
@@ -34,6 +36,8 @@ class Curve:
     width: float
     height: float
     is_logarithmic: bool
+    lowest: float
+    highest: float
     first: float
     last: float
     n: int
@@ -69,7 +73,10 @@ def convergence_curve(history: Sequence[float]) -> Curve | None:
         f"{_MARGIN + right * i / (len(levels) - 1):.1f},{_MARGIN + down * (high - v) / span:.1f}"
         for i, v in enumerate(levels)
     )
-    return Curve(points, _WIDTH, _HEIGHT, is_logarithmic, finite[0], finite[-1], len(finite))
+    return Curve(
+        points, _WIDTH, _HEIGHT, is_logarithmic,
+        min(finite), max(finite), finite[0], finite[-1], len(finite),
+    )  # fmt: skip
 
 
 def gauge_position(ratio: float) -> float:

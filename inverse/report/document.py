@@ -23,7 +23,9 @@ from inverse.report.png import data_address
 from inverse.report.viewer import Viewer, viewer_of
 from inverse.report.words import (
     citations,
+    history_label,
     image_kind,
+    label_of,
     residual_verdict,
     title_of,
     viewer_hints,
@@ -112,12 +114,16 @@ def _facts(reconstruction: Reconstruction) -> dict[str, object]:
     viewer = viewer_of(reconstruction, hanging)
     found = versions()
     preparation = _mapping(reconstruction.provenance, "preparation")
+    recipe = _mapping(reconstruction.provenance, "recipe")
+    n_maps = recipe.get("maps")
     size_mm = [n * step for n, step in zip(grid.shape, grid.spacing_mm, strict=True)]
     return {
         "title": title_of(reconstruction.method),
         "why": reconstruction.provenance.get("why"),
         "kinds": image_kind(reconstruction),
-        "verdict": residual_verdict(diagnostics.residual_to_noise),
+        "verdict": residual_verdict(
+            diagnostics.residual_to_noise, n_maps=n_maps if isinstance(n_maps, int) else None
+        ),
         "gauge": gauge_position(diagnostics.residual_to_noise),
         "diagnostics": diagnostics,
         "grid": grid,
@@ -126,11 +132,12 @@ def _facts(reconstruction: Reconstruction) -> dict[str, object]:
         "hints": viewer_hints(viewer, hanging),
         "viewer": viewer,
         "viewer_data": _viewer_data(viewer, hanging.pixel_mm, has_geometry=not grid.is_nominal),
-        "thumbnail": data_address(viewer.thumbnail),
+        "stills": {name: data_address(still) for name, still in viewer.stills.items()},
         "aspect": viewer.shape[2] * hanging.pixel_mm[1] / (viewer.shape[1] * hanging.pixel_mm[0]),
         "comparison": _comparison(reconstruction),
         "pictures": _pictures(reconstruction),
         "curve": convergence_curve(diagnostics.history),
+        "history": history_label(reconstruction),
         "settings": _rows(reconstruction.settings),
         "preparation": _rows(preparation),
         "seconds": dict(diagnostics.seconds),
@@ -203,7 +210,7 @@ def _mapping(source: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 
 def _rows(values: Mapping[str, object]) -> list[tuple[str, str]]:
-    return [(name.replace("_", " "), _shown(value)) for name, value in values.items()]
+    return [(label_of(name), _shown(value)) for name, value in values.items()]
 
 
 def _shown(value: object) -> str:

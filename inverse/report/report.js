@@ -93,6 +93,7 @@
   };
 
   (async () => {
+    // Until then the still pictures behind the canvases are seen.
     for (const [name, text] of Object.entries(data.layers)) volumes[name] = await unpack(text);
     connect();
     draw();

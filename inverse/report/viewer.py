@@ -42,8 +42,8 @@ class Viewer:
         Value that level 4095 stands for, in the units of the image.
     baseline_scale, reference_scale : float
         What those layers were multiplied by to be comparable.
-    thumbnail : (row, column), uint8
-        The middle slice in the first window.
+    stills : mapping of str to (row, column) uint8
+        The middle slice of "image" and "baseline" in the first window.
     """
 
     layers: Mapping[str, str]
@@ -54,7 +54,7 @@ class Viewer:
     full_scale: float
     baseline_scale: float
     reference_scale: float
-    thumbnail: NDArray[np.uint8]
+    stills: Mapping[str, NDArray[np.uint8]]
 
 
 def viewer_of(reconstruction: Reconstruction, hanging: Hanging) -> Viewer:
@@ -87,7 +87,7 @@ def viewer_of(reconstruction: Reconstruction, hanging: Hanging) -> Viewer:
     slices, layers = _within_budget(levels)
     shown = levels["image"]
     bright = int(np.percentile(shown[shown > 0], _BRIGHT_PERCENTILE)) if shown.any() else WHITE
-    middle = shown[slices[len(slices) // 2]].astype(np.float64)
+    middle = slices[len(slices) // 2]
     return Viewer(
         layers=layers,
         shape=(len(slices), shown.shape[1], shown.shape[2]),
@@ -97,7 +97,9 @@ def viewer_of(reconstruction: Reconstruction, hanging: Hanging) -> Viewer:
         full_scale=full_scale,
         baseline_scale=baseline_scale,
         reference_scale=reference_scale,
-        thumbnail=np.clip(255 * middle / max(bright, 1), 0, 255).astype(np.uint8),
+        stills={
+            name: _windowed(levels[name][middle], max(bright, 1)) for name in ("image", "baseline")
+        },
     )
 
 
@@ -118,6 +120,10 @@ def pack(levels: NDArray[np.uint16]) -> str:
     difference = np.diff(flat, prepend=np.uint16(0)).astype(np.uint16)
     planes = np.concatenate([difference & 0xFF, difference >> 8]).astype(np.uint8)
     return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
+
+
+def _windowed(levels: NDArray[np.uint16], bright: int) -> NDArray[np.uint8]:
+    return np.clip(255.0 * levels / bright, 0, 255).astype(np.uint8)
 
 
 def _magnitude(volume: NDArray[np.generic]) -> NDArray[np.float32]:

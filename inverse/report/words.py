@@ -13,7 +13,9 @@ from inverse.report.viewer import Viewer
 __all__ = [
     "Verdict",
     "citations",
+    "history_label",
     "image_kind",
+    "label_of",
     "residual_verdict",
     "title_of",
     "viewer_hints",
@@ -27,8 +29,29 @@ _TITLES = {
     "pnp_hqs": "Plug-and-play HQS",
     "dds": "Decomposed diffusion sampling",
 }
+_LABELS = {
+    "acceleration": "undersampled by a factor of",
+    "cg_iterations": "CG iterations a step",
+    "channels": "receive channels",
+    "compression": "channels compressed to",
+    "maps": "coil maps",
+    "noise": "noise level taken from",
+    "prior": "learned prior",
+    "sigma_max": "noise level of the first step",
+    "sigma_min": "noise level of the last step",
+    "weight": "weight of the regularisation",
+}
+_HISTORIES = {
+    "cg_sense": ("residual of the normal equations", 0),
+    "l1_wavelet": ("relative length of the step still to take", 1),
+    "tv": ("relative violation of the optimality conditions", 1),
+    "pnp_hqs": ("length of the image's change", 1),
+    "dds": ("length of the image's change", 1),
+}
+_ESTIMATED_RISK = "estimated squared error of the predicted data, in noise variances", 1
 _VISIBLE_CHANGE = 0.05
 _CLOSE = (0.85, 1.15)
+_LIMITS = " It says nothing about what was not measured."
 _SUITE = (
     "inverse-suite: from a measurement file to an image you can trust. Version {version}. "
     "Apache-2.0."
@@ -94,6 +117,30 @@ def title_of(method: str) -> str:
     return _TITLES.get(method, method.replace("_", " "))
 
 
+def label_of(name: str) -> str:
+    """Return what a setting or a fact of the preparation is called in the report.
+
+    Examples
+    --------
+    >>> label_of("sigma_min"), label_of("my_setting")
+    ('noise level of the last step', 'my setting')
+    """
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def history_label(reconstruction: Reconstruction) -> tuple[str, int]:
+    """Return what the convergence curve shows and the number of its first iteration.
+
+    Parameters
+    ----------
+    reconstruction : Reconstruction
+    """
+    is_auto = reconstruction.settings.get("iterations") == "auto"
+    if reconstruction.method == "cg_sense" and is_auto and reconstruction.diagnostics.noise_std > 0:
+        return _ESTIMATED_RISK
+    return _HISTORIES.get(reconstruction.method, ("progress measure of the method", 1))
+
+
 def viewer_hints(viewer: Viewer, hanging: Hanging) -> tuple[str, ...]:
     """Return what to know about the pictures: how to handle them and how they were made.
 
@@ -117,13 +164,18 @@ def viewer_hints(viewer: Viewer, hanging: Hanging) -> tuple[str, ...]:
     return tuple(hints)
 
 
-def residual_verdict(ratio: float) -> Verdict:
+def residual_verdict(ratio: float, *, n_maps: int | None = None) -> Verdict:
     """Say in plain words what a residual-to-noise ratio means.
+
+    Its expectation for a least-squares image of n unknowns from m samples is sqrt(1 - n/m), not 1;
+    regularisation moves it towards 1.
 
     Parameters
     ----------
     ratio : float
         Standard deviation of y - A x over that of the noise; NaN when the noise is unknown.
+    n_maps : int, optional
+        Sets of coil maps that were used, where it is known.
 
     Returns
     -------
@@ -145,16 +197,28 @@ def residual_verdict(ratio: float) -> Verdict:
         return Verdict(
             "caution",
             headline,
-            "It follows much of the noise as well: expect grain, and take the finest detail "
-            "with care.",
+            "Either the image follows much of the noise as well, so expect grain and take the "
+            "finest detail with care, or the noise was overestimated." + _LIMITS,
         )
     if ratio <= _CLOSE[1]:
-        return Verdict("good", headline, "What is left over is about what noise alone would leave.")
+        return Verdict(
+            "good",
+            headline,
+            "What is left over is about what noise alone would leave; a little below 1 is usual, "
+            "because every image fits some of the noise." + _LIMITS,
+        )
+    maps = (
+        " If the object may be larger than the field of view, try two sets of coil maps: --maps 2."
+        if n_maps == 1
+        else ""
+    )
     return Verdict(
         "caution",
         headline,
         "Something in the data is not in the image: aliasing that was not resolved, motion, "
-        "imperfect coil maps, or a regularisation or prior that outweighs the data.",
+        "imperfect coil maps, or a regularisation or prior that outweighs the data."
+        + _LIMITS
+        + maps,
     )
 
 

@@ -271,6 +271,9 @@ def test_tilted_and_unknown_orientations_say_so() -> None:
     [
         (1.03, "good", "1.03 times"),
         (0.6, "caution", "follows much of the noise"),
+        (0.6, "caution", "noise was overestimated"),
+        (0.95, "good", "a little below 1 is usual"),
+        (1.0, "good", "It says nothing about what was not measured."),
         (2.0, "caution", "not in the image"),
         (float("nan"), "unknown", "cannot be judged"),
     ],
@@ -279,6 +282,69 @@ def test_the_verdict_on_the_residual(ratio: float, tone: str, words: str) -> Non
     verdict = residual_verdict(ratio)
     assert verdict.tone == tone
     assert words in verdict.headline + verdict.meaning
+
+
+@pytest.mark.parametrize("n_maps", [None, 1, 2])
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 1.14, 1.16, 5.0])
+def test_two_sets_of_maps_are_suggested_where_they_may_help(
+    ratio: float, n_maps: int | None
+) -> None:
+    verdict = residual_verdict(ratio, n_maps=n_maps)
+    assert ("--maps 2" in verdict.meaning) == (ratio > 1.15 and n_maps == 1)
+    assert "nothing about what was not measured" in verdict.meaning
+
+
+def test_the_page_takes_the_number_of_maps_from_the_recipe() -> None:
+    large = dataclasses.replace(reconstruction().diagnostics, residual_std=2.0)
+    for n_maps in (1, 2):
+        text = render(reconstruction(diagnostics=large, provenance={"recipe": {"maps": n_maps}}))
+        assert ("--maps 2" in text) == (n_maps == 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "words", "first"),
+    [
+        ("cg_sense", {"iterations": "auto"}, "estimated squared error", 1),
+        ("cg_sense", {"iterations": 9}, "residual of the normal equations", 0),
+        ("pnp_hqs", {}, "length of the image&#39;s change", 1),
+        ("mine", {}, "progress measure of the method", 1),
+    ],
+)
+def test_the_convergence_curve_names_its_quantity_and_axes(
+    method: str, settings: dict[str, object], words: str, first: int
+) -> None:
+    text = render(reconstruction(method=method, settings=settings))
+    assert f"Convergence: {words}" in text
+    axis = f"<span>{first}</span><span>iteration</span><span>{first + 11}</span>"
+    assert axis in text
+    assert '<span class="end">bottom: 0.000488</span>' in text
+    assert "the vertical axis is logarithmic" in text
+
+
+def test_settings_have_plain_labels() -> None:
+    text = render(
+        reconstruction(settings={"sigma_max": 0.1, "my_own": 2}, provenance={"preparation": {
+            "noise": "noise scan of 1024 samples"
+        }})
+    )  # fmt: skip
+    for label in ("noise level of the first step", "my own", "noise level taken from"):
+        assert f"<dt>{label}</dt>" in text
+    assert "sigma max" not in text
+    assert "<dt>noise</dt>" not in text
+
+
+def test_both_pictures_are_in_the_page_before_any_script_runs() -> None:
+    """In the first window of the viewer, as a browser without script shows them."""
+    made = reconstruction()
+    viewer = viewer_of(made, hang(made.grid))
+    frames = re.findall(
+        r'<div class="frame">\s*<img src="data:image/png;base64,([^"]+)"', render(made)
+    )
+    levels = np.abs(made.image[1]) / viewer.full_scale * WHITE
+    for still, scale in zip(frames, (1.0, viewer.baseline_scale * 0.5), strict=True):
+        with Image.open(BytesIO(base64.b64decode(still))) as image:
+            expected = np.clip(255 * scale * levels / viewer.bright, 0, 255)
+            np.testing.assert_allclose(np.asarray(image), expected, atol=1.1)
 
 
 def test_simulated_and_learned_images_say_so_in_the_page() -> None:
