@@ -104,4 +104,6 @@ def _check_header(file: IO[bytes], n_bytes: int, what: str) -> None:
         raise DataError(f"{what} holds Python objects; it is not read")
     claimed, stored = dtype.itemsize * math.prod(shape), n_bytes - file.tell()
     if claimed != stored:
-        raise DataError(f"{what} claims {claimed} bytes, the file holds {stored}")
+        raise DataError(
+            f"{what} claims {claimed} bytes, the file holds {stored}; it is truncated or damaged"
+        )

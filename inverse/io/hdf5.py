@@ -96,7 +96,7 @@ def dataset(
     if n_bytes > _BEST_COMPRESSION * found.id.get_storage_size():
         raise DataError(
             f"{path}: the data set '{name}' of shape {found.shape} declares {n_bytes} bytes "
-            f"but stores {found.id.get_storage_size()}; the file is incomplete or damaged"
+            f"but stores {found.id.get_storage_size()}; the file is truncated or damaged"
         )
     chunk = found.dtype.itemsize * math.prod(found.chunks or ())
     check_budget(path, f"data set '{name}'", max(n_bytes, chunk), max_memory)

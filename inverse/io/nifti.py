@@ -134,7 +134,7 @@ def _bounded(file: IO[bytes], path: Path, max_memory: int, *, is_packed: bool) -
     check_budget(path, "image", 2 * n_bytes, max_memory)
     rest = file.read(start + n_bytes - _HEADER_BYTES)
     if len(rest) < start + n_bytes - _HEADER_BYTES:
-        raise DataError(f"{path}: the file ends before the last voxel")
+        raise DataError(f"{path}: the file is truncated, it ends before the last voxel")
     return head + rest
 
 

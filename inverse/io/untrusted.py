@@ -37,11 +37,11 @@ def reading(path: Path, part: str) -> Iterator[None]:
 
     Examples
     --------
-    >>> with reading(Path("scan.h5"), "header"):
+    >>> with reading(Path("s.h5"), "text"):
     ...     int("JANE DOE")
     Traceback (most recent call last):
         ...
-    inverse.errors.DataError: scan.h5: the header is damaged or not understood (ValueError)
+    inverse.errors.DataError: s.h5: the text is truncated or damaged, or not understood (ValueError)
     """
     try:
         yield
@@ -54,7 +54,8 @@ def reading(path: Path, part: str) -> Iterator[None]:
         raise ResourceError(f"{path}: not enough memory for the {part}") from error
     except Exception as error:
         raise DataError(
-            f"{path}: the {part} is damaged or not understood ({type(error).__name__})"
+            f"{path}: the {part} is truncated or damaged, or not understood "
+            f"({type(error).__name__})"
         ) from error
 
 

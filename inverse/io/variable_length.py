@@ -84,15 +84,20 @@ class Heap:
         """Place and size of every object in a collection."""
         start = self._base + address
         if start + _COLLECTION.size > len(self._content):
-            raise DataError(f"{self._path}: an HDF5 address points behind the end of the file")
+            raise DataError(
+                f"{self._path}: the file is truncated or damaged, an HDF5 address points behind "
+                f"its end"
+            )
         signature, version, size = _COLLECTION.unpack_from(self._content, start)
         stop = start + size
         self._scanned += size
         # Collections do not overlap; together they cannot be larger than the file.
         if signature != b"GCOL" or version != 1 or self._scanned > len(self._content):
-            raise DataError(f"{self._path}: a collection of the HDF5 heap is damaged")
+            raise DataError(f"{self._path}: a collection of the HDF5 heap is truncated or damaged")
         if stop > len(self._content):
-            raise DataError(f"{self._path}: the file ends within its HDF5 heap")
+            raise DataError(
+                f"{self._path}: the file is truncated or damaged, it ends within its HDF5 heap"
+            )
         objects = {}
         at = start + _COLLECTION.size
         while at + _OBJECT.size <= stop:
@@ -101,7 +106,7 @@ class Heap:
             if index == 0:  # free space, always last
                 break
             if at + n_bytes > stop:
-                raise DataError(f"{self._path}: an object of the HDF5 heap is damaged")
+                raise DataError(f"{self._path}: an object of the HDF5 heap is truncated or damaged")
             objects[index] = (at, n_bytes)
             at += -(-n_bytes // 8) * 8
         return objects

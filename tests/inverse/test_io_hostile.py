@@ -237,7 +237,7 @@ def test_an_ismrmrd_group_behind_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_hdf5_that_declares_more_than_it_stores(tmp_path: Path, declared: tuple[int, ...]) -> None:
     with h5py.File(tmp_path / "k.h5", "w") as file:
         file.create_dataset("kspace", declared, np.complex64, chunks=(1, 1, 8, 8))
-    with pytest.raises(DataError, match="but stores 0; the file is incomplete"):
+    with pytest.raises(DataError, match="but stores 0; the file is truncated or damaged"):
         load(tmp_path / "k.h5")
 
 
@@ -280,7 +280,9 @@ def test_a_damaged_heap_neither_hangs_nor_reads_on(tmp_path: Path, damage: bytes
     else:
         content[at : at + len(damage)] = damage
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"heap is damaged|variable-length element expected"):
+    with pytest.raises(
+        DataError, match=r"heap is truncated or damaged|variable-length element expected"
+    ):
         load(path)
 
 
@@ -317,7 +319,7 @@ def test_an_unknown_hdf5_filter_is_named(tmp_path: Path) -> None:
             '<!DOCTYPE a [<!ENTITY b "bbbb">]><ismrmrdHeader>&b;</ismrmrdHeader>',
             "declares a document type",
         ),
-        ("<ismrmrdHeader>", "XML header is damaged"),
+        ("<ismrmrdHeader>", "XML header is truncated or damaged"),
         ("<other/>", "is not an ismrmrdHeader"),
         ("<ismrmrdHeader/>", "has no element 'encoding'"),
     ],
@@ -338,7 +340,7 @@ def test_a_declared_encoding_hides_no_document_type(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["dataset/xml"]
         file["dataset/xml"] = np.array([np.void(hidden)])
-    with pytest.raises(DataError, match=r"'xml' is damaged|XML header is damaged"):
+    with pytest.raises(DataError, match=r"'xml' is truncated|XML header is truncated"):
         load(path)
 
 
@@ -348,7 +350,7 @@ def test_a_declared_encoding_hides_no_document_type(tmp_path: Path) -> None:
         ("<x>8</x>", "<x>0</x>", "expected sizes from 1 to 65535"),
         ("<x>8</x>", "<x>99999999</x>", "expected sizes from 1 to 65535"),
         ("<x>8</x>", "<x>nan</x>", "'encodedSpace/matrixSize/x' is not a finite number"),
-        ("<x>8</x>", "<x>JANE^DOE</x>", "'encodedSpace/matrixSize/x' is damaged"),
+        ("<x>8</x>", "<x>JANE^DOE</x>", "'encodedSpace/matrixSize/x' is truncated or damaged"),
         ("<x>8</x>", "", "has no element 'encodedSpace/matrixSize/x'"),
     ],
 )
@@ -396,7 +398,7 @@ def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "k.npz", "w") as archive:
         archive.write(tmp_path / "kspace.npy", "kspace.npy")
         archive.writestr("mask.npy", pickle.dumps(Payload()))
-    with pytest.raises(DataError, match=r"holds Python objects|is damaged"):
+    with pytest.raises(DataError, match=r"holds Python objects|is truncated or damaged"):
         load(tmp_path / "k.npz")
     with pytest.raises(DataError, match="holds Python objects"):
         read_image(tmp_path / "kspace.npy")
@@ -412,12 +414,48 @@ def test_archives_with_two_arrays_of_one_name_are_refused(tmp_path: Path) -> Non
         load(tmp_path / "k.npz")
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize(
+    ("write", "name", "part"),
+    [
+        (ismrmrd.write, "k.h5", "HDF5 content"),
+        (fastmri.write, "k.h5", "HDF5 content"),
+        (npz.write, "k.npz", "zip directory"),
+    ],
+)
+def test_a_file_whose_end_is_missing_is_called_truncated(
+    tmp_path: Path,
+    write: Callable[[KSpace, Path], None],
+    name: str,
+    part: str,
+    share: float,
+) -> None:
+    write(_kspace(), tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+    for read in (load, describe):
+        with pytest.raises(DataError, match=f"the {part} is truncated or damaged"):
+            read(tmp_path / name)
+
+
+def test_a_damaged_block_of_a_fastmri_file_is_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "k.h5", "w") as file:
+        samples = np.random.default_rng(0).standard_normal((2, 1, 8, 6)) + 0j
+        stored = file.create_dataset("kspace", data=samples, chunks=(1, 1, 8, 6), fletcher32=True)
+        offset = stored.id.get_chunk_info(1).byte_offset
+    content = bytearray((tmp_path / "k.h5").read_bytes())
+    content[offset + 5] ^= 1
+    (tmp_path / "k.h5").write_bytes(content)
+    with pytest.raises(DataError, match="slice 1 of 'kspace' is truncated or damaged"):
+        load(tmp_path / "k.h5")
+
+
 def test_a_flipped_bit_in_an_archive_is_found_by_its_checksum(tmp_path: Path) -> None:
     np.savez(tmp_path / "k.npz", kspace=np.ones((2, 16, 16), np.complex64))
     content = bytearray((tmp_path / "k.npz").read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "k.npz").write_bytes(content)
-    with pytest.raises(DataError, match=r"'kspace' is damaged .*BadZipFile"):
+    with pytest.raises(DataError, match=r"'kspace' is truncated or damaged.*BadZipFile"):
         load(tmp_path / "k.npz")
 
 

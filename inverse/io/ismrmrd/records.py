@@ -101,7 +101,7 @@ def read_records(group: h5py.Group, path: Path, max_memory: int) -> Records:
     if claimed > path.stat().st_size:
         raise DataError(
             f"{path}: the acquisition headers claim {claimed} bytes of samples, "
-            f"the file has {path.stat().st_size}"
+            f"the file has {path.stat().st_size}; it is truncated or damaged"
         )
     return Records(path, group.file, heads, places)
 
