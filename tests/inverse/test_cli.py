@@ -342,6 +342,20 @@ def test_one_of_several_images_is_selected_and_the_choice_is_recorded(
         assert message in err
 
 
+def test_a_recipe_repeats_the_compression_of_channels(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, compressed = (
+        inverse.reconstruct(inverse.load(raw).prepare(n_virtual_coils=n), "zero_filled")
+        for n in (None, 2)
+    )
+    compressed.save("two.npz")
+    assert run(capsys, "recon", raw, "-o", "again.npz", "--recipe", "two.npz.json")[0] == 0
+    again = read_image("again.npz")[0]
+    np.testing.assert_allclose(again, compressed.image, atol=1e-6 * np.abs(again).max())
+    assert np.abs(again - plain.image).max() > 1e-4 * np.abs(again).max()
+
+
 def test_a_recipe_on_another_scan_is_said_to_be_one(
     raw: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
