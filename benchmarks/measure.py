@@ -169,7 +169,7 @@ class Table:
 
     def judge(self, what: str, value: float, limit: float) -> None:
         """Record whether `value` is within `limit` (at most)."""
-        verdict = "met" if value <= limit else f"MISSED by {value / limit - 1:.0%}"
+        verdict = "met" if value <= limit else f"MISSED by {value / limit - 1:.1%}"
         self.verdicts.append(f"{what}: {_text(value)}, target <= {_text(limit)}: {verdict}")
 
     def markdown(self) -> str:
