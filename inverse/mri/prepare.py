@@ -90,8 +90,8 @@ def prepare(
         raise UsageError(f"maps expected 1 or 2, got {maps}")
     cropped = _without_oversampling(kspace)
     try:
-        samples = torch.from_numpy(cropped.samples).to(device)
-        mask = torch.from_numpy(cropped.mask).to(device)
+        samples = _tensor(cropped.samples).to(device)
+        mask = _tensor(cropped.mask).to(device)
     except (RuntimeError, AssertionError) as error:  # torch's own words name the driver's trouble
         reason = str(error).splitlines()[0]
         raise UsageError(f"device '{device}' cannot be used: {reason}") from error
@@ -136,6 +136,11 @@ def prepare(
     )
 
 
+def _tensor(array: NDArray[np.generic]) -> torch.Tensor:
+    """Share memory with an array, unless it is read-only, which a tensor cannot be."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
 def _without_oversampling(kspace: KSpace) -> KSpace:
     """Cut the readout, which is sampled fully, to the width the image is meant to have."""
     wanted = kspace.grid.shape[-1] if kspace.recon_shape is None else kspace.recon_shape[-1]
@@ -144,7 +149,7 @@ def _without_oversampling(kspace: KSpace) -> KSpace:
     if wanted >= width or not (kspace.mask == line).all():
         return kspace
     start = width // 2 - wanted // 2
-    hybrid = ifft_centred(torch.from_numpy(kspace.samples), (-1,))[..., start : start + wanted]
+    hybrid = ifft_centred(_tensor(kspace.samples), (-1,))[..., start : start + wanted]
     samples = fft_centred(hybrid, (-1,)).numpy()
     mask = np.ascontiguousarray(kspace.mask[..., :wanted])
     shape = (*kspace.grid.shape[:2], wanted)
@@ -166,7 +171,7 @@ def _whitened(
 ) -> _Channels:
     warnings: list[str] = []
     if noise is not None and noise.shape[1] > 2 * len(noise):
-        covariance = noise_covariance(torch.from_numpy(noise)).to(samples.device)
+        covariance = noise_covariance(_tensor(noise)).to(samples.device)
         source = f"noise scan of {noise.shape[1]} samples"
     else:
         # All slices share the receivers: the middle one speaks for them.

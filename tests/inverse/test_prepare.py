@@ -209,3 +209,12 @@ def test_a_small_object_in_many_slices_sets_the_scale() -> None:
     acquisition = Acquisition(n_coils=4, acceleration=1.0, noise=0.01)
     problem = simulate(image, acquisition).prepare()
     assert problem.noise_std == pytest.approx(0.01, rel=0.3)
+
+
+def test_read_only_arrays_are_taken_and_left_alone() -> None:
+    kspace = scan()
+    before = kspace.samples.copy()
+    kspace.samples.flags.writeable = False
+    kspace.mask.flags.writeable = False
+    kspace.prepare()
+    assert np.array_equal(kspace.samples, before)
