@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from inverse.methods import Progress, register
-from inverse.mri.stopping import least_squares, stop_by_risk
+from inverse.mri.stopping import SEARCH_LIMIT, least_squares, stop_by_risk
 from inverse.priors import Prior
 from inverse.problem import Problem
 from inverse.reconstruction import Diagnostics, Reconstruction, finish
@@ -101,7 +101,9 @@ def cg_sense(
     settings: dict[str, object] = {"weight": weight, "iterations": iterations}
     if iterations == "auto" and problem.noise_std > 0:
         generator = generator or torch.Generator().manual_seed(0)
-        stop = stop_by_risk(problem, weight, generator, _reporting(progress, "cg_sense", _SEARCH))
+        stop = stop_by_risk(
+            problem, weight, generator, _reporting(progress, "cg_sense", SEARCH_LIMIT)
+        )
         diagnostics = Diagnostics(
             status="stopped where the estimated risk is least, at iteration "
             + ", ".join(str(k) for k in sorted(set(stop.iterations))),
@@ -113,13 +115,10 @@ def cg_sense(
         return finish(
             problem, stop.x, method="cg_sense", settings=settings, diagnostics=diagnostics
         )
-    limit = _SEARCH if iterations == "auto" else count("iterations", iterations)
+    limit = SEARCH_LIMIT if iterations == "auto" else count("iterations", iterations)
     report = _reporting(progress, "cg_sense", limit)
     found = least_squares(problem, weight, limit, callback=report)
     return _Finished("cg_sense", settings, started).reconstruction(problem, found)
-
-
-_SEARCH = 24
 
 
 @register("l1_wavelet")

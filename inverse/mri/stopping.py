@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from inverse.problem import Problem
 from solvers import Solution, cg
 
-__all__ = ["EarlyStop", "least_squares", "stop_by_risk"]
+__all__ = ["SEARCH_LIMIT", "EarlyStop", "least_squares", "stop_by_risk"]
 
-_LIMIT = 24
+SEARCH_LIMIT = 24
 _STEP = 0.1
 _STANDARD_ERRORS = 2.0
 
@@ -120,7 +120,7 @@ def stop_by_risk(
             callback(iteration, x)
 
     both = torch.stack([b, torch.add(b, b_probe, alpha=step)])
-    found = least_squares(problem, weight, _LIMIT, rhs=both, callback=follow)
+    found = least_squares(problem, weight, SEARCH_LIMIT, rhs=both, callback=follow)
     risk = np.array(curve)
     tolerance = _STANDARD_ERRORS * np.sqrt(2.0 * problem.n_components)
     chosen = 1 + np.argmax(risk <= risk.min(0) + tolerance.ravel(), axis=0)
@@ -131,17 +131,18 @@ def stop_by_risk(
 
 def _at(problem: Problem, weight: float, chosen: NDArray[np.integer]) -> torch.Tensor:
     """Iterate again and keep each system at its own iteration."""
-    kept = torch.zeros(problem.operator.domain.shape, dtype=problem.operator.domain.dtype)
-    kept = kept.to(problem.data.device)
     batch = math.prod(problem.data.shape[: problem.n_batch_axes])
-    rows = kept.reshape(batch, -1)
+    kept: dict[int, torch.Tensor] = {}
 
     def keep(iteration: int, x: torch.Tensor) -> None:
-        for system in np.flatnonzero(chosen == iteration):
-            rows[system] = x.reshape(batch, -1)[system]
+        for system in np.flatnonzero(chosen == iteration).tolist():
+            kept[system] = x.reshape(batch, -1)[system].clone()
 
-    least_squares(problem, weight, int(chosen.max()), callback=keep)
-    return kept
+    found = least_squares(problem, weight, int(chosen.max()), callback=keep)
+    # A system that converged first, where no callback came any more, is at its last iterate.
+    last = found.x.reshape(batch, -1)
+    rows = [kept.get(system, last[system]) for system in range(batch)]
+    return torch.stack(rows).reshape(problem.operator.domain.shape)
 
 
 def _probe(problem: Problem, generator: torch.Generator) -> torch.Tensor:

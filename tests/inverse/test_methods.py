@@ -127,6 +127,13 @@ def test_cg_stops_close_to_the_best_iteration(noise: float, acceleration: float)
     assert chosen <= 1.15 * best
 
 
+def test_cg_on_a_fully_sampled_scan_converges_at_once() -> None:
+    """One iteration solves it; looking for a later one must not lose the image."""
+    full = simulate(shapes_image(), Acquisition(n_coils=4, acceleration=1.0, noise=0.001))
+    found = reconstruct(full.prepare(), "cg_sense")
+    assert error(found) < 0.01
+
+
 def test_each_slice_has_its_own_sampling_and_stop() -> None:
     """Two slices, sampled differently: together they are what each is alone."""
     scans = [
