@@ -99,6 +99,7 @@ def reconstruct(
         prior=_prior_label(prior) if loaded is not None else None,
         maps=int(problem.recipe.get("maps", 1)),  # type: ignore[call-overload]
         n_virtual_coils=problem.recipe.get("n_virtual_coils"),  # type: ignore[arg-type]
+        select=problem.origin.get("select", {}),  # type: ignore[arg-type]
         seed=seed,
         device=str(problem.data.device),
         threads=torch.get_num_threads(),

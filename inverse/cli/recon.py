@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,7 +78,7 @@ def recon(
         if recipe is not None:
             recorded = Recipe.load(recipe).on(device=device, threads=threads, prior=prior)
             asked = replace(recorded, select=asked.select or recorded.select)
-        result = _annotated(_run(file, asked), asked, command, recipe)
+        result = _annotated(_run(file, asked), command, recipe)
         with files.target() as target:
             written = [*result.save(target), *([result.report(report)] if report else [])]
         seconds = time.perf_counter() - started
@@ -178,9 +178,7 @@ def _run(file: Path, asked: Recipe) -> Reconstruction:
         )
 
 
-def _annotated(
-    result: Reconstruction, asked: Recipe, command: list[str], recipe: Path | None
-) -> Reconstruction:
+def _annotated(result: Reconstruction, command: list[str], recipe: Path | None) -> Reconstruction:
     """Record what only the command line knows, and warn of a recipe from another scan."""
     from inverse.provenance import digests_of, load_record
 
@@ -188,9 +186,6 @@ def _annotated(
     if recipe is not None and digests_of(load_record(recipe)) != digests_of(made):
         warning = "The recipe was recorded on another input: its steps are repeated, not its image."
         diagnostics = replace(diagnostics, warnings=(*diagnostics.warnings, warning))
-    ran = made.get("recipe")
-    if isinstance(ran, Mapping):
-        made["recipe"] = {**ran, "select": dict(asked.select)}
     return replace(result, diagnostics=diagnostics, provenance={**made, "command": command})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +50,7 @@ def load(
     Returns
     -------
     KSpace
+        Its origin holds what was selected, so that the run can be repeated.
 
     Raises
     ------
@@ -69,4 +71,5 @@ def load(
     # Readers translate what their libraries raise; this is the last line, so that no damaged file
     # ever ends in a traceback.
     with reading(path, f"{kind} file"):
-        return KSPACE_READERS[kind](path, max_memory=max_memory, select=select)
+        kspace = KSPACE_READERS[kind](path, max_memory=max_memory, select=select)
+    return replace(kspace, origin={**kspace.origin, "select": dict(select)}) if select else kspace
