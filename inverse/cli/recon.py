@@ -166,7 +166,10 @@ def _run(file: Path, asked: Recipe) -> Reconstruction:
         torch.set_num_threads(asked.threads)
     with progress() as shown:
         problem = measurement.prepare(
-            maps=asked.maps, device=asked.device, n_virtual_coils=asked.n_virtual_coils
+            maps=asked.maps,
+            device=asked.device,
+            n_virtual_coils=asked.n_virtual_coils,
+            progress=shown,
         )
         return inverse.reconstruct(
             problem,

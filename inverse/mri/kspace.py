@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -151,9 +152,16 @@ class KSpace:
         return float(self.mask.size / self.mask.sum())
 
     def prepare(
-        self, *, maps: int = 1, device: str = "cpu", n_virtual_coils: int | None = None
+        self,
+        *,
+        maps: int = 1,
+        device: str = "cpu",
+        n_virtual_coils: int | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> Problem:
         """Build the problem y = A x + n; see `inverse.mri.prepare.prepare`."""
         from inverse.mri.prepare import prepare
 
-        return prepare(self, maps=maps, device=device, n_virtual_coils=n_virtual_coils)
+        return prepare(
+            self, maps=maps, device=device, n_virtual_coils=n_virtual_coils, progress=progress
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,6 +54,7 @@ def prepare(
     maps: int = 1,
     device: torch.device | str = "cpu",
     n_virtual_coils: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Problem:
     """Build the problem y = A x + n of a Cartesian multi-coil measurement.
 
@@ -72,6 +74,8 @@ def prepare(
         Where the problem lives.
     n_virtual_coils : int, optional
         Compress to this many channels.
+    progress : function, optional
+        Called as progress("calibrate", slices done, slices).
 
     Returns
     -------
@@ -98,7 +102,7 @@ def prepare(
     try:
         channels = _whitened(samples, mask, cropped.noise)
         channels = _compressed(channels, n_virtual_coils)
-        csm = _calibrated(channels, mask, maps)
+        csm = _calibrated(channels, mask, maps, progress)
     except OperatorError as error:
         raise DataError(f"calibration failed: {error}") from error
     operator, data = _encoding(csm, mask, channels.samples, maps, is_3d=kspace.is_3d)
@@ -221,7 +225,12 @@ def _gram(stacked: torch.Tensor) -> torch.Tensor:
     return flat @ flat.mH
 
 
-def _calibrated(channels: _Channels, mask: torch.Tensor, maps: int) -> torch.Tensor:
+def _calibrated(
+    channels: _Channels,
+    mask: torch.Tensor,
+    maps: int,
+    progress: Callable[[str, int, int], None] | None,
+) -> torch.Tensor:
     """(slice, M, V, *grid) coil maps of unit norm."""
     samples = channels.samples
     grid = tuple(samples.shape[2:])
@@ -245,6 +254,8 @@ def _calibrated(channels: _Channels, mask: torch.Tensor, maps: int) -> torch.Ten
                 f"two sets of maps expected at least {2 * _SMALLEST_KERNEL} calibration samples "
                 f"on every axis, got {tuple(centre.shape[1:])}; use one set"
             )
+        if progress is not None:
+            progress("calibrate", index + 1, len(samples))
     return torch.stack(found)
 
 
