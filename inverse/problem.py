@@ -93,6 +93,9 @@ class Problem:
         if not self.noise_std >= 0:
             raise DataError(f"a problem's noise_std expected a number >= 0, got {self.noise_std}")
 
+    def __repr__(self) -> str:
+        return f"<Problem {self.operator!r}, noise {self.noise_std:.3g}>"
+
     def norms(self, y: torch.Tensor) -> NDArray[np.float64]:
         """||y|| of each independent system, in double precision.
 

@@ -142,10 +142,18 @@ def load_record(path: Path) -> Mapping[str, object]:
     return made
 
 
+_FAULTS = {
+    FileNotFoundError: "no such file",
+    IsADirectoryError: "a folder",
+    KeyError: "JSON that records no run",
+    TypeError: "JSON that records no run",
+}
+
+
 def _no_record(error: Exception) -> DataError:
     return DataError(
         f"the recipe expected a provenance file (.json) as it is written beside an image, "
-        f"got something unreadable ({type(error).__name__})"
+        f"got {_FAULTS.get(type(error), 'something else')}"
     )
 
 

@@ -19,6 +19,7 @@ from inverse.problem import Problem
 __all__ = ["Diagnostics", "Reconstruction", "centre_crop", "finish"]
 
 _LARGE_RESIDUAL = 1.15
+_SMALL_RESIDUAL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,11 @@ class Reconstruction:
     details: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     provenance: Mapping[str, object] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        size = " x ".join(str(n) for n in self.image.shape)
+        ratio = self.diagnostics.residual_to_noise
+        return f"<Reconstruction {self.method} {size}, residual {ratio:.2f} x noise>"
+
     def save(self, path: str | Path) -> list[Path]:
         """Write the image in the format of the name's ending and its provenance beside it.
 
@@ -153,7 +159,9 @@ def finish(
         residual_std=problem.residual_std(x) * problem.scale,
         noise_std=problem.noise_std * problem.scale,
     )
-    checked = replace(checked, warnings=(*problem.warnings, *checked.warnings, *_misfit(checked)))
+    # The zero-filled image solves nothing: its misfit says nothing about data or maps.
+    misfit = () if method == "zero_filled" else _misfit(checked)
+    checked = replace(checked, warnings=(*problem.warnings, *checked.warnings, *misfit))
     return Reconstruction(
         image=_as_image(problem, x),
         grid=problem.grid,
@@ -172,14 +180,18 @@ def finish(
 
 
 def _misfit(diagnostics: Diagnostics) -> tuple[str, ...]:
-    """Warn of an image that leaves more of the data unexplained than noise would."""
+    """Warn of an image that leaves much more, or much less, unexplained than noise would."""
     ratio = diagnostics.residual_to_noise
+    if ratio < _SMALL_RESIDUAL:
+        return (
+            f"The image explains the data to {ratio:.2f} times their noise, far less than noise "
+            f"leaves: the noise was overestimated (a noise scan of other data?) or fitted.",
+        )
     if not ratio > _LARGE_RESIDUAL:
         return ()
     return (
         f"The image explains the data only to {ratio:.2f} times their noise: too few iterations, "
-        f"motion, poor coil maps, or an object larger than the field of view (try two sets of "
-        f"maps).",
+        f"motion, poor coil maps, or an object larger than the field of view (try --maps 2).",
     )
 
 

@@ -10,7 +10,7 @@ from operators.errors import (
     ShapeError,
 )
 from operators.finite_difference import FiniteDifference
-from operators.fourier import Fourier
+from operators.fourier import Fourier, fft_centred, ifft_centred
 from operators.linear import LinearOperator, Tag
 from operators.mri.sense import Sense
 from operators.space import Space
@@ -32,5 +32,7 @@ __all__ = [
     "Space",
     "Tag",
     "Zero",
+    "fft_centred",
+    "ifft_centred",
     "vstack",
 ]

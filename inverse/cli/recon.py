@@ -30,6 +30,7 @@ from inverse.cli.options import (
     parse_settings,
     prior_file,
 )
+from inverse.errors import UsageError
 
 if TYPE_CHECKING:
     from inverse.provenance import Recipe
@@ -76,6 +77,7 @@ def recon(
         files.check()
         command = _command(asked, files)
         if recipe is not None:
+            _refuse_overrides(asked)
             recorded = Recipe.load(recipe).on(device=device, threads=threads, prior=prior)
             asked = replace(recorded, select=asked.select or recorded.select)
         result = _annotated(_run(file, asked), command, recipe)
@@ -154,6 +156,20 @@ def _command(asked: Recipe, files: _Files) -> list[str]:
             "--report": files.report,
         },
     )
+
+
+def _refuse_overrides(asked: Recipe) -> None:
+    """Refuse options that the recipe decides; ignored in silence, they would mislead."""
+    plain = replace(asked, method="auto", maps=1, seed=0)
+    given = {
+        "--method": asked.method != plain.method,
+        "--maps": asked.maps != plain.maps,
+        "--seed": asked.seed != plain.seed,
+        "--set": bool(asked.settings),
+    }
+    refused = [option for option, is_given in given.items() if is_given]
+    if refused:
+        raise UsageError(f"--recipe decides {', '.join(refused)}; leave it out, or the recipe")
 
 
 def _run(file: Path, asked: Recipe) -> Reconstruction:

@@ -131,6 +131,10 @@ class KSpace:
                     f"slice {index}; pass samples * mask[:, None], or the mask of all samples"
                 )
 
+    def __repr__(self) -> str:
+        size = " x ".join(str(n) for n in self.grid.shape)
+        return f"<KSpace {size}, {self.n_coils} coils, R = {self.acceleration:.2f}>"
+
     @property
     def is_3d(self) -> bool:
         """True for one volume with two phase-encode axes, False for slices."""

@@ -292,7 +292,7 @@ def _peak(image: torch.Tensor) -> float:
     slices = image.abs().reshape(-1, image.shape[-2] * image.shape[-1])
     peak = max(float(torch.quantile(one, _PEAK_QUANTILE)) for one in slices)
     if not peak > 0:
-        raise DataError("k-space expected signal, got an image that is zero everywhere")
+        raise DataError("calibration found no signal above the noise: the image is zero everywhere")
     return peak
 
 

@@ -274,6 +274,11 @@ def _check_arguments(
         )
     if not csm.dtype.is_complex:
         raise DtypeError(f"Sense expected complex csm, got {csm.dtype}. Convert to complex64.")
+    if not isinstance(mask, torch.Tensor):
+        raise DtypeError(
+            f"Sense expected a mask of type torch.Tensor, got {type(mask).__name__}. "
+            f"Use torch.from_numpy(mask)."
+        )
     if mask.dtype != torch.bool:
         raise DtypeError(f"Sense expected a mask of dtype bool, got {mask.dtype}. Use mask != 0.")
     if csm.device != mask.device:

@@ -574,3 +574,18 @@ def test_parser_errors_of_any_click_are_one_line(
     assert capsys.readouterr().err == "inverse: Missing argument 'file'.\n"
     monkeypatch.setattr(console, "say_error", lambda _: None)
     assert inverse.__version__ in in_a_process("--version").stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--method", "tv"), ("--set", "weight=1"), ("--seed", "3"), ("--maps", "2")],
+)
+def test_recipe_does_not_ignore_other_options(
+    raw: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    assert run(capsys, "recon", str(raw), "-o", "first.npz", "--method", "zero_filled")[0] == 0
+    code, _, err = run(
+        capsys, "recon", str(raw), "-o", "b.npz", "--recipe", "first.npz.json", option, value
+    )
+    assert code == 2
+    assert f"--recipe decides {option}" in err

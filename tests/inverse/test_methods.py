@@ -269,3 +269,15 @@ def test_priors_work_on_real_images_and_any_operator() -> None:
     before = float((noisy - truth).square().mean())
     after = float(np.square(np.abs(found.image) - truth.numpy()).mean())
     assert after < 0.5 * before
+
+
+def test_objects_print_as_one_line(problem: Problem) -> None:
+    found = reconstruct(problem, "zero_filled")
+    assert repr(found).startswith("<Reconstruction zero_filled 1 x 64 x 64, residual ")
+    assert "\n" not in repr(problem)
+    assert not [w for w in found.diagnostics.warnings if "explains the data" in w]
+
+
+def test_noise_of_other_data_is_warned_of(problem: Problem) -> None:
+    found = reconstruct(replace(problem, noise_std=5 * problem.noise_std), "cg_sense", iterations=5)
+    assert "the noise was overestimated" in found.diagnostics.warnings[-1]
