@@ -67,7 +67,7 @@ def estimate_noise_covariance(kspace: torch.Tensor, mask: torch.Tensor) -> torch
     DtypeError
         If `kspace` is not complex or `mask` not boolean.
     CalibrationError
-        If too few samples were acquired.
+        If too few samples were acquired, or all are zero.
 
     Examples
     --------
@@ -79,6 +79,8 @@ def estimate_noise_covariance(kspace: torch.Tensor, mask: torch.Tensor) -> torch
     """
     _check(kspace, mask)
     acquired = mask & (kspace != 0).any(dim=0)
+    if not bool(acquired.any()):
+        raise CalibrationError("expected samples that were received, got k-space of zeros only")
     samples = kspace[:, acquired]
     radius = _radius(mask)[acquired]
     live = samples.abs().median(dim=1).values > 0

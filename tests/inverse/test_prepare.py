@@ -218,3 +218,9 @@ def test_read_only_arrays_are_taken_and_left_alone() -> None:
     kspace.mask.flags.writeable = False
     kspace.prepare()
     assert np.array_equal(kspace.samples, before)
+
+
+def test_k_space_of_zeros_without_a_noise_scan_is_refused() -> None:
+    kspace = scan()
+    with pytest.raises(DataError, match="k-space of zeros only"):
+        replace(kspace, samples=np.zeros_like(kspace.samples), noise=None).prepare()
