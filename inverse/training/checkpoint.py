@@ -1,0 +1,110 @@
+"""The state of a training run in one file that a kill cannot tear, without pickled code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from inverse.errors import DataError, UsageError
+from inverse.io.atomic import replacing
+from inverse.io.untrusted import reading
+from inverse.training.plan import TrainingPlan
+
+__all__ = ["Checkpoint"]
+
+_FORMAT = "inverse-suite training state 1"
+_GROWING = ("steps",)  # a run may be made longer, nothing else of its plan may change
+
+
+class Checkpoint:
+    """Weights, their moving average and AdamW's moments, with the step they belong to.
+
+    Parameters
+    ----------
+    network : Module
+    average : list of Tensor
+        Moving average of the parameters, in their order.
+    optimizer : AdamW
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        average: list[torch.Tensor],
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self._network = network
+        self._average = average
+        self._optimizer = optimizer
+
+    def save(self, path: Path, step: int, plan: TrainingPlan, fingerprint: str) -> None:
+        """Write the state after `step` steps, atomically."""
+        from safetensors.torch import save_file
+
+        tensors = {}
+        for index, (parameter, average) in enumerate(
+            zip(self._network.parameters(), self._average, strict=True)
+        ):
+            tensors[f"weight.{index}"] = parameter.detach()
+            tensors[f"average.{index}"] = average
+            for key, value in self._optimizer.state[parameter].items():
+                tensors[f"adam.{key}.{index}"] = torch.as_tensor(value)
+        about = {
+            "format": _FORMAT,
+            "step": str(step),
+            "plan": json.dumps(asdict(plan)),
+            "images": fingerprint,
+        }
+        packed = {key: value.cpu().contiguous() for key, value in tensors.items()}
+        with replacing(path) as temporary:
+            save_file(packed, temporary, metadata=about)
+
+    def load(self, path: Path, plan: TrainingPlan, fingerprint: str) -> int:
+        """Restore the state from a file and return its step.
+
+        Raises
+        ------
+        UsageError
+            If the file belongs to another plan or other images.
+        DataError
+            If it is no training state, or is damaged.
+        """
+        from safetensors import safe_open
+
+        with reading(path, "training state"), safe_open(path, framework="pt") as file:
+            about = dict(file.metadata() or {})
+            if about.get("format") != _FORMAT:
+                raise DataError(f"{path}: expected '{_FORMAT}', got '{about.get('format')}'")
+            self._check(about, plan, fingerprint)
+            keys = set(file.keys())
+            for index, parameter in enumerate(self._network.parameters()):
+                with torch.no_grad():
+                    parameter.copy_(file.get_tensor(f"weight.{index}"))
+                    self._average[index].copy_(file.get_tensor(f"average.{index}"))
+                moments = {
+                    name: file.get_tensor(f"adam.{name}.{index}")
+                    for name in ("step", "exp_avg", "exp_avg_sq")
+                    if f"adam.{name}.{index}" in keys
+                }
+                for name, value in moments.items():
+                    # AdamW counts on the CPU whatever the device of the weights.
+                    on = value if name == "step" else value.to(parameter.device)
+                    self._optimizer.state[parameter][name] = on
+            return int(about["step"])
+
+    @staticmethod
+    def _check(about: dict[str, str], plan: TrainingPlan, fingerprint: str) -> None:
+        then, now = json.loads(about["plan"]), json.loads(json.dumps(asdict(plan)))
+        changed = [key for key in now if key not in _GROWING and then.get(key) != now[key]]
+        if about["images"] != fingerprint:
+            changed.append("images")
+        if int(about["step"]) > plan.steps:
+            changed.append("steps (fewer than were done)")
+        if changed:
+            raise UsageError(
+                f"this folder holds a training run with other {', '.join(changed)}; "
+                f"choose another folder, or repeat its settings to resume"
+            )
