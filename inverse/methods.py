@@ -19,7 +19,7 @@ Method = Callable[..., Reconstruction]
 METHODS: dict[str, Method] = {}
 
 _WITH_PRIOR: set[str] = set()
-_ARGUMENTS = {"generator", "progress"}
+_ARGUMENTS = {"generator", "progress", "callback"}
 
 _M = TypeVar("_M", bound=Method)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from inverse.errors import DataError
 from inverse.grid import Grid
+from inverse.posterior import Posterior
 from inverse.problem import Problem
 
 __all__ = ["Diagnostics", "Reconstruction", "centre_crop", "finish"]
@@ -83,6 +84,8 @@ class Reconstruction:
         Coil maps, mask ... as in `Problem`.
     provenance : mapping
         JSON-ready record: inputs' sha256, versions, command, seed, preparation, settings, timings.
+    posterior : Posterior, optional
+        When several samples were drawn; `image` is then their mean.
     """
 
     image: NDArray[np.complex64]
@@ -94,6 +97,7 @@ class Reconstruction:
     reference: NDArray[np.generic] | None = None
     details: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     provenance: Mapping[str, object] = field(default_factory=dict)
+    posterior: Posterior | None = None
 
     def __repr__(self) -> str:
         size = " x ".join(str(n) for n in self.image.shape)
@@ -145,8 +149,8 @@ def finish(
     Parameters
     ----------
     problem : Problem
-    x : Tensor, (*problem.operator.domain.shape)
-        What a method found.
+    x : Tensor, (*problem.operator.domain.shape) or (n, *problem.operator.domain.shape)
+        What a method found; several are samples of a posterior, and their mean is the image.
     method : str
         Its name.
     settings : mapping
@@ -154,6 +158,12 @@ def finish(
     diagnostics : Diagnostics, optional
         Counts and history; the residual in it is recomputed here from `x`.
     """
+    posterior = None
+    if x.ndim > len(problem.operator.domain.shape):
+        if len(x) > 1:
+            samples = np.stack([_as_image(problem, sample) for sample in x])
+            posterior = Posterior(samples if x.is_complex() else samples.real.copy())
+        x = x.mean(0)
     checked = replace(
         diagnostics or Diagnostics(),
         residual_std=problem.residual_std(x) * problem.scale,
@@ -176,6 +186,7 @@ def finish(
             "acquisition": dict(problem.acquisition),
             "preparation": dict(problem.notes),
         },
+        posterior=posterior,
     )
 
 

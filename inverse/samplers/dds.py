@@ -1,4 +1,4 @@
-"""Decomposed diffusion sampler: one posterior-like image, agreeing with the data by CG."""
+"""Decomposed diffusion sampler: denoise, move towards the data by CG, add noise back."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from inverse.methods import Progress, register
 from inverse.priors import Prior
 from inverse.problem import Problem
 from inverse.reconstruction import Reconstruction
-from inverse.samplers.alternation import Alternation
-from inverse.samplers.schedule import noise_levels
+from inverse.samplers.run import Callback, CgIterations, Run, one_of
+from inverse.samplers.schedule import vp_levels
+from inverse.samplers.streams import Generators
 from inverse.settings import number
 
 __all__ = ["dds"]
+
+_PAPER_ETA = {19: 0.15, 49: 0.5, 99: 0.8}
 
 
 @register("dds", prior=True)
@@ -22,48 +25,61 @@ def dds(
     problem: Problem,
     prior: Prior | None = None,
     *,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
+    n_samples: int = 1,
     progress: Progress | None = None,
+    callback: Callback | None = None,
+    preset: str = "measured-noise",
     steps: int = 20,
     sigma_max: float = 0.2,
     sigma_min: float | None = None,
-    eta: float = 1.0,
+    eta: float | None = None,
+    gamma: float | str = "auto",
     weight: float = 0.6,
-    cg_iterations: int = 4,
+    form: str = "noisy",
+    cg_iterations: CgIterations | None = None,
 ) -> Reconstruction:
     """Sample by denoising, moving towards the data, and adding noise back.
 
     With x_k at noise level sigma_k, in the variance-exploding form:
         z = E[x0 | x_k];   eps = (x_k - z) / sigma_k
-        xhat = argmin ||A x - y||^2 + mu_k ||x - z||^2,  mu_k = weight noise_std^2 / sigma_k^2
+        noisy:      xhat = argmin gamma_k ||A x - y||^2 + ||x - z||^2
+        noiseless:  xhat = cg_iterations steps of CG on A^H A x = A^H y from z
         x_{k+1} = xhat + sigma_{k+1} ( sqrt(1 - eta^2) eps + eta n )
+    which is the paper's variance-preserving form divided by sqrt(a_t): sigma^2 = (1 - a_t) / a_t.
 
-    Two things differ from the paper, both because a patch prior cannot start from pure noise and
-    because its fixed data weight (gamma = 1) ignores how noisy the data are: the start is a
-    least-squares image plus noise of sigma_max, and the weight follows the measured noise. The
-    noise estimate eps is, as in the paper, not corrected for the data step, so that eta < 1 carries
-    aliasing along. The result is one draw that is sharper and noisier than a posterior mean; its
-    spread over seeds is not calibrated.
+    By default ("measured-noise") two things differ from the paper: the start is a least-squares
+    image plus noise of sigma_max, because a prior made of patches cannot start from pure noise, and
+    the data weight follows the measured noise, 1 / gamma_k = weight noise_std^2 / sigma_k^2,
+    because a fixed one ignores how noisy the data are. The noise estimate eps is, as in the paper,
+    not corrected for the data step, so that eta < 1 carries aliasing along. A result is one draw,
+    sharper and noisier than a posterior mean; its spread over draws is not the posterior's.
 
     Parameters
     ----------
     problem : Problem
     prior : Prior, optional
         The embedded one by default.
-    generator : torch.Generator, optional
-        Draws noise and shifts; on the CPU.
-    progress : function, optional
-        Called as progress("dds", done, steps).
+    generator, n_samples, progress, callback
+        See `inverse.samplers.run.Run.begin`. With several samples the image is their mean.
+    preset : {"measured-noise", "dds-paper"}
+        "dds-paper": pure noise at the start (as far up as the prior knows), the levels of the
+        linear DDPM schedule, gamma = 1, five CG iterations, eta .15 / .5 / .8 at 19 / 49 / 99
+        steps (the nearest is taken). What is given besides still counts.
     steps : int
         Calls of the prior.
     sigma_max, sigma_min : float
-        First and last noise level relative to the image's peak.
+        First and last noise level relative to the image's peak (not with "dds-paper").
     eta : float
-        Share of fresh noise, 0 to 1. This is the paper's eta, not that of DDIM schedulers.
+        Share of fresh noise, 0 to 1; by default 1. Not the eta of DDIM schedulers, see
+        `inverse.diffusers_pipeline.ddim_eta`.
+    gamma : "auto" or float
+        Weight of the data, above.
     weight : float
-        lambda above.
-    cg_iterations : int
-        Conjugate-gradient iterations a step, M in the paper.
+        lambda in gamma = "auto".
+    form : {"noisy", "noiseless"}
+    cg_iterations : int or "adaptive"
+        Conjugate-gradient iterations a step, M in the paper; 4 by default.
 
     Returns
     -------
@@ -78,20 +94,39 @@ def dds(
     ----------
     Chung, Lee and Ye 2024, arXiv 2303.05754, algorithm 1 and eq. 16
     """
+    paper = one_of("preset", preset, ("measured-noise", "dds-paper")) == "dds-paper"
+    noiseless = one_of("form", form, ("noisy", "noiseless")) == "noiseless"
+    if eta is None:
+        eta = _PAPER_ETA[min(_PAPER_ETA, key=lambda n: abs(n - steps))] if paper else 1.0
     eta = number("eta", eta, high=1.0)
     weight = number("weight", weight)
-    levels = noise_levels(problem, steps, sigma_max, sigma_min)
-    run, estimate = Alternation.begin(problem, prior, generator, cg_iterations)
-    x = estimate + levels[0] * run.white_noise()
-    for index, sigma in enumerate(levels):
+    fixed = 1.0 if paper and gamma == "auto" else gamma
+    inverse_gamma = None if fixed == "auto" else 1 / number("gamma", fixed, above=True)
+    run, start = Run.begin(
+        problem,
+        prior,
+        generator=generator,
+        n_samples=n_samples,
+        cg_iterations=cg_iterations or (5 if paper else 4),
+        progress=progress,
+        callback=callback,
+    )
+    if paper:
+        levels = [s for s in vp_levels(steps) if s <= run.prior.largest_sigma]
+        start = torch.zeros_like(start)
+    else:
+        levels = run.schedule(steps, sigma_max, sigma_min)
+
+    def step(x: torch.Tensor, sigma: float, following: float) -> tuple[torch.Tensor, torch.Tensor]:
         z = run.denoise(x, sigma)
         eps = (x - z) / sigma
-        moved = run.agree(z, weight * problem.noise_std**2 / sigma**2)
-        run.record(moved - estimate)
-        estimate = moved
-        if index + 1 < steps:
-            noise = math.sqrt(1 - eta**2) * eps + eta * run.white_noise()
-            x = estimate + levels[index + 1] * noise
-        if progress is not None:
-            progress("dds", index + 1, steps)
-    return run.finished(estimate, "dds", levels, {"eta": eta, "weight": weight})
+        mu = run.data_weight(sigma, weight) if inverse_gamma is None else inverse_gamma
+        estimate = run.agree(z, 0.0 if noiseless else mu, sigma)
+        noise = math.sqrt(1 - eta**2) * eps
+        if eta:
+            noise = noise + eta * run.white_noise()
+        return estimate, estimate + following * noise
+
+    estimate = run.anneal(start + levels[0] * run.white_noise(), levels, step)
+    settings = {"preset": preset, "eta": eta, "gamma": fixed, "weight": weight, "form": form}
+    return run.finished(estimate, "dds", settings)

@@ -8,8 +8,8 @@ from inverse.methods import Progress, register
 from inverse.priors import Prior
 from inverse.problem import Problem
 from inverse.reconstruction import Reconstruction
-from inverse.samplers.alternation import Alternation
-from inverse.samplers.schedule import noise_levels
+from inverse.samplers.run import Callback, CgIterations, Run
+from inverse.samplers.streams import Generators
 from inverse.settings import number
 
 __all__ = ["pnp_hqs"]
@@ -20,13 +20,14 @@ def pnp_hqs(
     problem: Problem,
     prior: Prior | None = None,
     *,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     progress: Progress | None = None,
+    callback: Callback | None = None,
     steps: int = 20,
     sigma_max: float = 0.2,
     sigma_min: float | None = None,
     weight: float = 0.6,
-    cg_iterations: int = 4,
+    cg_iterations: CgIterations = 4,
 ) -> Reconstruction:
     """Alternate denoising and data consistency at falling noise levels.
 
@@ -41,10 +42,10 @@ def pnp_hqs(
     problem : Problem
     prior : Prior, optional
         The embedded one by default.
-    generator : torch.Generator, optional
-        Draws the shifts of the image between calls of the prior.
-    progress : function, optional
-        Called as progress("pnp_hqs", done, steps).
+    generator
+        Not used: nothing is random.
+    progress, callback : function, optional
+        See `inverse.samplers.run`.
     steps : int
         Calls of the prior.
     sigma_max, sigma_min : float
@@ -52,7 +53,7 @@ def pnp_hqs(
         of the data.
     weight : float
         lambda above.
-    cg_iterations : int
+    cg_iterations : int or "adaptive"
         Conjugate-gradient iterations a step.
 
     Returns
@@ -70,13 +71,20 @@ def pnp_hqs(
     (DiffPIR, of which this is the limit without re-noising)
     """
     weight = number("weight", weight)
-    levels = noise_levels(problem, steps, sigma_max, sigma_min)
-    run, x = Alternation.begin(problem, prior, generator, cg_iterations)
-    for index, sigma in enumerate(levels):
+    run, start = Run.begin(
+        problem,
+        prior,
+        generator=generator,
+        cg_iterations=cg_iterations,
+        progress=progress,
+        callback=callback,
+    )
+
+    def step(x: torch.Tensor, sigma: float, following: float) -> tuple[torch.Tensor, torch.Tensor]:
+        del following
         z = run.denoise(x, sigma)
-        moved = run.agree(z, weight * problem.noise_std**2 / sigma**2)
-        run.record(moved - x)
-        x = moved
-        if progress is not None:
-            progress("pnp_hqs", index + 1, steps)
-    return run.finished(x, "pnp_hqs", levels, {"weight": weight})
+        moved = run.agree(z, run.data_weight(sigma, weight), sigma)
+        return moved, moved
+
+    x = run.anneal(start, run.schedule(steps, sigma_max, sigma_min), step)
+    return run.finished(x, "pnp_hqs", {"weight": weight})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from inverse.errors import UsageError
 from inverse.problem import Problem
 from inverse.settings import count, number
 
-__all__ = ["noise_levels"]
+__all__ = ["noise_levels", "vp_levels"]
 
 
 def noise_levels(
@@ -41,3 +42,40 @@ def noise_levels(
         raise UsageError(f"sigma_min expected less than sigma_max = {first:g}, got {last:g}")
     last = max(last, 1e-3)  # without noise in the data, a thousandth of the peak
     return [float(s) for s in np.geomspace(max(first, 2 * last), last, steps)]
+
+
+def vp_levels(steps: int, n_train: int = 1000) -> list[float]:
+    """Noise levels of the variance-preserving schedule of DDPM, every `n_train // steps` steps.
+
+    sigma_t = sqrt((1 - a_t) / a_t),  a_t = prod_{s <= t} (1 - beta_s),  beta linear 1e-4 .. 2e-2
+
+    x_t / sqrt(a_t) of the variance-preserving process is x + sigma_t n, so that a DDIM step there
+    is the step of the same form here.
+
+    Parameters
+    ----------
+    steps : int
+        Number of levels wanted, at most `n_train`.
+    n_train : int
+        Steps of the schedule that the network was trained on.
+
+    Returns
+    -------
+    list of float
+        Falling; the last is that of t = 0.
+
+    Raises
+    ------
+    UsageError
+        If `steps` is out of range.
+
+    References
+    ----------
+    Ho et al. 2020, arXiv 2006.11239, section 4; Chung et al. 2024, arXiv 2303.05754, section 2.
+    """
+    steps = count("steps", steps, low=2)
+    if steps > n_train:
+        raise UsageError(f"steps expected at most {n_train}, got {steps}")
+    kept = torch.cumprod(1 - torch.linspace(1e-4, 2e-2, n_train, dtype=torch.float64), 0)
+    times = torch.arange(steps - 1, -1, -1) * (n_train // steps)
+    return [float(s) for s in ((1 - kept[times]) / kept[times]).sqrt()]

@@ -1,0 +1,336 @@
+"""What all samplers share: the prior's calls, the data's solves, random numbers and counting."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from inverse.errors import UsageError
+from inverse.methods import Progress
+from inverse.priors import Prior, denoise_complex, load_prior, smooth_phase
+from inverse.problem import Problem
+from inverse.reconstruction import Diagnostics, Reconstruction, finish
+from inverse.samplers.schedule import noise_levels
+from inverse.samplers.streams import Generators, Streams
+from inverse.settings import count
+from solvers import Solution, cg
+
+__all__ = ["Callback", "CgIterations", "Run", "State", "Step"]
+
+_WARM_ITERATIONS = 10
+_WARM_WEIGHT = 1e-2
+_RTOL = 1e-4
+_GOLDEN = (0.7548776662466927, 0.5698402909980532)
+_LEAST_WEIGHT = 1e-6  # keeps a data step definite when the data are taken to be without noise
+_ADAPTIVE_LIMIT = 30
+_ADAPTIVE_ERROR = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What a callback sees after each step.
+
+    Parameters
+    ----------
+    index : int
+        Step, from 0.
+    sigma : float
+        Noise level that the prior was called at.
+    x : Tensor, (n_samples, *problem.operator.domain.shape)
+        What the next step starts from.
+    estimate : Tensor, as x
+        The current estimate of the noise-free image.
+    """
+
+    index: int
+    sigma: float
+    x: torch.Tensor
+    estimate: torch.Tensor
+
+
+Callback = Callable[[State], None]
+"""Called after each step; what it returns is not used, and it must not change the tensors."""
+
+Step = Callable[[torch.Tensor, float, float], tuple[torch.Tensor, torch.Tensor]]
+"""step(x, sigma, next_sigma) -> (estimate, next x); the next sigma is 0 after the last level."""
+
+CgIterations = int | str
+"""A fixed number of iterations for each data step, or "adaptive"."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One run of a sampler: its prior, its problem, its random numbers, and what it has spent.
+
+    Images have shape (n_samples, *problem.operator.domain.shape) throughout.
+
+    Parameters
+    ----------
+    problem : Problem
+    prior : Prior
+    streams : Streams
+    n_samples : int
+    cg_iterations : int or "adaptive"
+        Limit of each data step. Adaptive: until the remaining error of the step, bounded by its
+        residual over the smallest eigenvalue, is a tenth of the noise level of the step.
+    progress, callback : function, optional
+        See `Progress` and `Callback`.
+    """
+
+    problem: Problem
+    prior: Prior
+    streams: Streams
+    n_samples: int = 1
+    cg_iterations: CgIterations = 4
+    progress: Progress | None = None
+    callback: Callback | None = None
+    backprojection: torch.Tensor = field(init=False)
+    phase: torch.Tensor = field(init=False)
+    history: list[float] = field(init=False, default_factory=list)
+    levels: list[float] = field(init=False, default_factory=list)
+    n_operator: int = field(init=False, default=1)
+    n_denoiser: int = field(init=False, default=0)
+    _started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = time.perf_counter()
+        back = self.problem.operator.adjoint(self.problem.data)
+        self.backprojection = back.expand(self.n_samples, *back.shape)
+
+    @classmethod
+    def begin(
+        cls,
+        problem: Problem,
+        prior: Prior | None,
+        *,
+        generator: Generators = None,
+        n_samples: int = 1,
+        cg_iterations: CgIterations = 4,
+        progress: Progress | None = None,
+        callback: Callback | None = None,
+    ) -> tuple[Run, torch.Tensor]:
+        """Return a run and the image it starts from: mildly regularised least squares.
+
+        Parameters
+        ----------
+        problem : Problem
+        prior : Prior, optional
+            The embedded one by default.
+        generator : Generator, sequence of Generator, optional
+            One for all, or one for each independent system; seed 0 by default.
+        n_samples : int
+            Independent images drawn of each system.
+        cg_iterations : int or "adaptive"
+        progress, callback : function, optional
+
+        Raises
+        ------
+        UsageError
+            If a setting is out of range.
+        """
+        if cg_iterations != "adaptive":
+            count("cg_iterations", cg_iterations)
+        n_samples = count("n_samples", n_samples)
+        n_systems = math.prod(problem.data.shape[: problem.n_batch_axes])
+        run = cls(
+            problem,
+            load_prior(prior).to(problem.data.device),
+            Streams(generator, n_samples, n_systems),
+            n_samples,
+            cg_iterations,
+            progress,
+            callback,
+        )
+        start = run._solve(run.backprojection[:1], _WARM_WEIGHT, None, _WARM_ITERATIONS).x
+        run.phase = smooth_phase(start) if start.is_complex() else torch.ones_like(start)
+        return run, start.expand_as(run.backprojection)
+
+    def schedule(self, steps: int, sigma_max: float, sigma_min: float | None) -> list[float]:
+        """Geometric noise levels (`noise_levels`) that stay within what the prior knows."""
+        return noise_levels(
+            self.problem, steps, min(sigma_max, self.prior.largest_sigma), sigma_min
+        )
+
+    def anneal(self, x: torch.Tensor, levels: list[float], step: Step) -> torch.Tensor:
+        """Take one step at each noise level and return the last estimate.
+
+        Parameters
+        ----------
+        x : Tensor
+            Start.
+        levels : list of float
+            Falling.
+        step : function
+            See `Step`.
+        """
+        self.levels = levels
+        estimate = x
+        for index, sigma in enumerate(levels):
+            following = levels[index + 1] if index + 1 < len(levels) else 0.0
+            found, x = step(x, sigma, following)
+            self.history.append(float(torch.linalg.vector_norm(found - estimate)))
+            estimate = found
+            if self.callback is not None:
+                self.callback(State(index, sigma, x, estimate))
+            if self.progress is not None:
+                self.progress("sampling", index + 1, len(levels))
+        return estimate
+
+    def denoise(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+        """E[x0 | x]; a prior with a grid of patches sees the image rolled by a changing offset.
+
+        The offsets follow a fixed two-dimensional sequence of low discrepancy, so that they are
+        the same for every seed and every batch.
+
+        Parameters
+        ----------
+        x : Tensor
+        sigma : float
+            Noise level in image units.
+        """
+        self.n_denoiser += 1
+        largest = self.prior.max_shift
+        offset = [int(largest * math.fmod(self.n_denoiser * g, 1.0)) for g in _GOLDEN]
+        if not any(offset):
+            return denoise_complex(self.prior, x, sigma, self.phase)
+        rolled, turned = (torch.roll(image, offset, (-2, -1)) for image in (x, self.phase))
+        clean = denoise_complex(self.prior, rolled, sigma, turned)
+        return torch.roll(clean, [-n for n in offset], (-2, -1))
+
+    def data_weight(self, sigma: float, weight: float) -> float:
+        """weight noise_std^2 / sigma^2: the variance of the data over that of the prior's image."""
+        return max(weight * self.problem.noise_std**2 / sigma**2, _LEAST_WEIGHT)
+
+    def agree(
+        self, z: torch.Tensor, weight: float, sigma: float, rhs: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """argmin_x ||A x - y||^2 + weight ||x - z||^2, by conjugate gradients started at z.
+
+        Parameters
+        ----------
+        z : Tensor
+        weight : float
+            Noise variance over the variance of z about the truth; 0 is least squares, in which
+            only the number of iterations keeps x near z.
+        sigma : float
+            Noise level of the step, which the adaptive stop compares with.
+        rhs : Tensor, optional
+            Right-hand side of (A^H A + weight) x = rhs, when it is not A^H y + weight z.
+        """
+        b = torch.add(self.backprojection, z, alpha=weight) if rhs is None else rhs
+        if self.cg_iterations == "adaptive":
+            # ||x - x*|| <= ||r|| / weight, since no eigenvalue is below the weight.
+            per_system = math.prod(z.shape[1 + self.problem.n_batch_axes :])
+            size = math.sqrt(per_system * (2 if z.is_complex() else 1))
+            atol = _ADAPTIVE_ERROR * weight * sigma * size
+            limit = _ADAPTIVE_LIMIT
+        else:
+            atol, limit = 0.0, int(self.cg_iterations)
+        x: torch.Tensor = self._solve(b, weight, z, limit, atol).x
+        return x
+
+    def draw(self, z: torch.Tensor, deviation: float, sigma: float) -> torch.Tensor:
+        """Draw x ~ p(x | y, z) proportional to N(y; A x, s^2) N(x; z, r^2), exactly.
+
+        Perturb and solve: (A^H A + w) x = A^H (y + s n1) + w (z + r n2), w = s^2 / r^2, whose
+        solution has the mean and the covariance s^2 (A^H A + w)^-1 of that Gaussian.
+
+        Parameters
+        ----------
+        z : Tensor
+        deviation : float
+            r, in image units.
+        sigma : float
+            Noise level of the step, for the adaptive stop.
+
+        References
+        ----------
+        Papandreou and Yuille 2010, "Gaussian sampling by local perturbations", NeurIPS 23, eq. 7
+        """
+        s = self.problem.noise_std
+        weight = max(s**2 / deviation**2, _LEAST_WEIGHT)
+        data = self.problem.data
+        n1 = self.streams.white_noise(data.expand(self.n_samples, *data.shape))
+        n2 = self.streams.white_noise(z)
+        self.n_operator += 1
+        rhs = self.backprojection + s * self.problem.operator.adjoint(n1)
+        rhs = rhs + weight * (z + deviation * n2)
+        return self.agree(z, weight, sigma, rhs)
+
+    def white_noise(self) -> torch.Tensor:
+        """White noise of unit standard deviation in each real component of the images."""
+        return self.streams.white_noise(self.backprojection)
+
+    def finished(
+        self, x: torch.Tensor, method: str, settings: Mapping[str, object]
+    ) -> Reconstruction:
+        """Return the reconstruction with all that was counted.
+
+        Parameters
+        ----------
+        x : Tensor
+            One image, or the samples of a posterior.
+        method : str
+        settings : mapping
+            Of the method, besides what the levels say.
+        """
+        levels = self.levels
+        return finish(
+            self.problem,
+            x,
+            method=method,
+            settings={
+                "prior": self.prior.name,
+                "steps": len(levels),
+                "sigma_max": levels[0],
+                "sigma_min": levels[-1],
+                "cg_iterations": self.cg_iterations,
+                **settings,
+            },
+            diagnostics=Diagnostics(
+                status=f"{len(levels)} noise levels from {levels[0]:.3g} to {levels[-1]:.3g}",
+                iterations=len(levels),
+                n_operator=self.n_operator,
+                n_denoiser=self.n_denoiser,
+                seconds={"reconstruct": time.perf_counter() - self._started},
+                history=tuple(self.history),
+            ),
+        )
+
+    def _solve(
+        self,
+        b: torch.Tensor,
+        weight: float,
+        start: torch.Tensor | None,
+        maxiter: int,
+        atol: float = 0.0,
+    ) -> Solution:
+        normal = self.problem.operator.normal
+        found = cg(
+            (lambda v: torch.add(normal(v), v, alpha=weight)) if weight else normal,
+            b,
+            x0=start,
+            rtol=_RTOL,
+            atol=atol,
+            maxiter=maxiter,
+            n_batch_axes=1 + self.problem.n_batch_axes,
+        )
+        self.n_operator += found.n_operator
+        return found
+
+
+def one_of(name: str, value: str, known: tuple[str, ...]) -> str:
+    """Return `value` if it is known.
+
+    Raises
+    ------
+    UsageError
+        If it is not.
+    """
+    if value not in known:
+        raise UsageError(f"{name} expected one of {', '.join(known)}; got '{value}'")
+    return value
