@@ -98,6 +98,12 @@ class LowRankMixture:
             self.floors.to(device, dtype),
         )
 
+    def covariances(self) -> torch.Tensor:
+        """U_k diag(L_k) U_k^T + s_k^2 I as dense matrices, (K, D, D)."""
+        eye = torch.eye(self.dimension, dtype=self.means.dtype, device=self.means.device)
+        inside = torch.einsum("kdr,kr,ker->kde", self.bases, self.variances, self.bases)
+        return inside + self.floors[:, None, None] * eye
+
     def log_density(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
         """log p_sigma(x), the density of x0 + sigma n.
 
