@@ -9,9 +9,13 @@ import torch
 
 from inverse.errors import UsageError
 
-__all__ = ["Prior", "load_prior"]
+__all__ = ["EMBEDDED", "Prior", "load_prior"]
 
 EMBEDDED = "natural"
+"""The prior that is used when nobody names one."""
+
+_WEIGHTS = Path(__file__).parent / "weights"
+_NETWORKS = ("brain", "ct")  # folders in `_WEIGHTS`
 
 
 @runtime_checkable
@@ -27,8 +31,27 @@ class Prior(Protocol):
     def name(self) -> str:
         """What to call it in a report."""
 
+    @property
+    def n_channels(self) -> int:
+        """Return 1 for a prior of real images, 2 for (real, imaginary) of a complex one."""
+
+    @property
+    def max_shift(self) -> int:
+        """How far samplers roll the image at random before a call, and back after; 0 = never.
+
+        A prior made of patches has a grid; under offsets of 0 to max_shift - 1 along y and x it
+        does not show.
+        """
+
+    @property
+    def largest_sigma(self) -> float:
+        """Noise level above which the denoiser is not to be trusted; samplers clip to it."""
+
     def denoise(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
-        """E[x0 | x0 + sigma n = x] for real images x of shape (*batch, y, x)."""
+        """E[x0 | x0 + sigma n = x], differentiable in x.
+
+        Real images of shape (*batch, y, x), or (*batch, 2, y, x) where `n_channels` is 2.
+        """
 
     def to(self, device: torch.device | str) -> Prior:
         """Return the prior on another device."""
@@ -39,25 +62,55 @@ def load_prior(prior: str | Path | Prior | None) -> Prior:
 
     Parameters
     ----------
-    prior : None, "natural", path or Prior
-        None and "natural" are the mixture of low-rank Gaussians inside the package; a path is a
-        ``.safetensors`` file as `inverse.priors.PatchPrior.save` writes it; a prior is returned as
-        it is.
+    prior : None, "natural", "brain", "ct", path or Prior
+        None and "natural" are the mixture of low-rank Gaussians inside the package, "brain" and
+        "ct" the networks. A path is a ``.safetensors`` file as `inverse.priors.PatchPrior.save`
+        writes it, or a diffusers folder as `inverse.priors.UNetPrior.load` reads it. A prior is
+        returned as it is.
 
     Raises
     ------
     UsageError
-        If there is no such prior.
+        If there is no such prior, or the object has no denoiser.
     DataError
-        If the file is not a prior.
+        If the file or folder is not a prior.
+
+    Examples
+    --------
+    >>> load_prior("natural").n_channels
+    1
     """
     from inverse.priors.molrg import PatchPrior
+    from inverse.priors.unet import UNetPrior
 
-    if isinstance(prior, Prior) and not isinstance(prior, str | Path):
-        return prior
     if prior is None or prior == EMBEDDED:
-        return PatchPrior.load(Path(__file__).parent / "weights" / f"{EMBEDDED}.safetensors")
+        return PatchPrior.load(_WEIGHTS / f"{EMBEDDED}.safetensors")
+    if not isinstance(prior, str | Path):
+        return _checked(prior)
+    if prior in _NETWORKS:
+        path = _WEIGHTS / str(prior)
+        if not path.is_dir():
+            raise UsageError(
+                f"the prior '{prior}' is not part of this installation; train one with "
+                f"`inverse prior train`, or use '{EMBEDDED}'"
+            )
+        return UNetPrior.load(path)
     path = Path(prior)
+    if path.is_dir():
+        return UNetPrior.load(path)
     if not path.is_file():
-        raise UsageError(f"there is no prior '{path.name}': expected '{EMBEDDED}' or a file")
+        names = ", ".join(f"'{name}'" for name in (EMBEDDED, *_NETWORKS))
+        raise UsageError(f"there is no prior '{path.name}': expected {names}, a file or a folder")
     return PatchPrior.load(path)
+
+
+def _checked(prior: object) -> Prior:
+    """Return an object that is a prior, or say what it lacks."""
+    if isinstance(prior, Prior):
+        return prior
+    wanted = ("name", "n_channels", "max_shift", "largest_sigma", "denoise", "to")
+    missing = [name for name in wanted if not hasattr(prior, name)]
+    raise UsageError(
+        f"prior: {type(prior).__name__} has no {', '.join(missing)}; a function of an image and a "
+        f"noise level becomes a prior as inverse.priors.CallablePrior(function)"
+    )

@@ -1,9 +1,10 @@
-"""Real priors on complex images: turn the smooth phase away, then two real channels."""
+"""Complex images under a prior: real ones after turning the smooth phase away, or as they are."""
 
 from __future__ import annotations
 
 import torch
 
+from inverse.errors import UsageError
 from inverse.priors.base import Prior
 from operators.fourier import fft_centred, ifft_centred
 
@@ -42,26 +43,52 @@ def denoise_complex(
 ) -> torch.Tensor:
     """E[x0 | x] of a complex image whose real and imaginary parts carry noise sigma each.
 
-    The image times conj(phase) is nearly real: its real part looks like the images that the prior
-    knows, its imaginary part like a faint one. Both pass through the prior, so that phase which
-    the smooth estimate misses survives.
+    A prior of real images (`n_channels` 1): the image times conj(phase) is nearly real; its real
+    part looks like the images that the prior knows, its imaginary part like a faint one. Both pass
+    through the prior as two images, so that phase which the smooth estimate misses survives:
+
+        x0 = phase (D(Re(conj(phase) x)) + i D(Im(conj(phase) x)))
+
+    That is the posterior mean if the two parts are independent and each distributed like the
+    prior's images. White noise stays white under the rotation.
+
+    A prior of complex images (`n_channels` 2): real and imaginary part go through it together and
+    as they are. Such a network has learned the phases of its training images, and turning them
+    away would show it images that it does not know.
+
+    Differentiable in `image`.
 
     Parameters
     ----------
     prior : Prior
     image : Tensor, (*batch, y, x), complex or real
-        Real images go straight to the prior.
+        Real images go straight to a prior of real images.
     sigma : float
         Standard deviation of the real and of the imaginary part of the noise.
-    phase : Tensor, as image
-        From `smooth_phase`; not used for real images.
+    phase : Tensor, complex
+        From `smooth_phase`, of the shape of the image or one that broadcasts to it; used for
+        complex images and a prior of real ones.
 
     Returns
     -------
     Tensor, as image
+
+    Raises
+    ------
+    UsageError
+        If the image is real and the prior is of complex images.
     """
+    together = prior.n_channels == 2
     if not image.is_complex():
+        if together:
+            raise UsageError(
+                f"the prior '{prior.name}' is of complex images (2 channels) and the image is "
+                "real; choose a prior of real images"
+            )
         return prior.denoise(image, sigma)
-    turned = torch.view_as_real(image * phase.conj()).movedim(-1, 0)
-    clean = prior.denoise(turned.contiguous(), sigma)
-    return torch.complex(clean[0], clean[1]) * phase
+    turned = image if together else image * phase.conj()
+    parts = torch.view_as_real(turned.resolve_conj()).movedim(-1, -3 if together else 0)
+    clean = prior.denoise(parts.contiguous(), sigma)
+    real, imaginary = clean.unbind(-3 if together else 0)
+    joined = torch.complex(real, imaginary)
+    return joined if together else joined * phase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ _FORMAT = "inverse-suite patch prior 1"
 _TENSORS = ("log_weights", "means", "bases", "variances", "floors")
 _LARGEST_FILE = 2**28
 _PATCHES_AT_ONCE = 2**16  # bounds the memory of a volume: about 100 MB at 128 components
+_LARGEST_SHIFT = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +67,21 @@ class PatchPrior:
             )
         if not 1 <= self.stride <= self.size:
             raise DataError(f"stride expected 1 to {self.size}, got {self.stride}")
+
+    @property
+    def n_channels(self) -> int:
+        """Return 1: patches of real images."""
+        return 1
+
+    @property
+    def max_shift(self) -> int:
+        """How far the image is rolled at random between calls, so that the grid does not show."""
+        return _LARGEST_SHIFT
+
+    @property
+    def largest_sigma(self) -> float:
+        """Without limit: every patch is denoised exactly at any noise level."""
+        return math.inf
 
     def denoise(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
         """E[x0 | x] patch by patch, averaged where patches overlap.
