@@ -13,10 +13,33 @@ from inverse.io.atomic import replacing
 from inverse.io.untrusted import reading
 from inverse.training.plan import TrainingPlan
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "saved_step"]
 
 _FORMAT = "inverse-suite training state 1"
 _GROWING = ("steps",)  # a run may be made longer, nothing else of its plan may change
+
+
+def saved_step(path: Path) -> int:
+    """Return how many steps a training state holds, 0 if there is no such file.
+
+    Raises
+    ------
+    DataError
+        If it is no training state, or is damaged.
+    """
+    from safetensors import safe_open
+
+    if not path.is_file():
+        return 0
+    with reading(path, "training state"), safe_open(path, framework="pt") as file:
+        return int(_about(path, file.metadata())["step"])
+
+
+def _about(path: Path, metadata: dict[str, str] | None) -> dict[str, str]:
+    about = dict(metadata or {})
+    if about.get("format") != _FORMAT:
+        raise DataError(f"{path}: expected '{_FORMAT}', got '{about.get('format')}'")
+    return about
 
 
 class Checkpoint:
@@ -28,6 +51,8 @@ class Checkpoint:
     average : list of Tensor
         Moving average of the parameters, in their order.
     optimizer : AdamW
+    scaler : GradScaler, optional
+        Of the loss, when gradients are in half precision.
     """
 
     def __init__(
@@ -35,10 +60,12 @@ class Checkpoint:
         network: torch.nn.Module,
         average: list[torch.Tensor],
         optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self._network = network
         self._average = average
         self._optimizer = optimizer
+        self._scaler = scaler
 
     def save(self, path: Path, step: int, plan: TrainingPlan, fingerprint: str) -> None:
         """Write the state after `step` steps, atomically."""
@@ -58,6 +85,8 @@ class Checkpoint:
             "plan": json.dumps(asdict(plan)),
             "images": fingerprint,
         }
+        if self._scaler is not None:
+            about["scaler"] = json.dumps(self._scaler.state_dict())
         packed = {key: value.cpu().contiguous() for key, value in tensors.items()}
         with replacing(path) as temporary:
             save_file(packed, temporary, metadata=about)
@@ -75,11 +104,11 @@ class Checkpoint:
         from safetensors import safe_open
 
         with reading(path, "training state"), safe_open(path, framework="pt") as file:
-            about = dict(file.metadata() or {})
-            if about.get("format") != _FORMAT:
-                raise DataError(f"{path}: expected '{_FORMAT}', got '{about.get('format')}'")
+            about = _about(path, file.metadata())
             self._check(about, plan, fingerprint)
             keys = set(file.keys())
+            if self._scaler is not None and "scaler" in about:
+                self._scaler.load_state_dict(json.loads(about["scaler"]))
             for index, parameter in enumerate(self._network.parameters()):
                 with torch.no_grad():
                     parameter.copy_(file.get_tensor(f"weight.{index}"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,7 +13,7 @@ from inverse.errors import DataError
 from inverse.training.image_sets import ImageSet
 from inverse.training.plan import TrainingPlan
 
-__all__ = ["Batch", "draw_batch"]
+__all__ = ["Batch", "batches", "draw_batch"]
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Clean crops (n, c, y, x), whose channels after the first are positions; sigma (n,); noise."""
@@ -53,6 +56,32 @@ def draw_batch(images: ImageSet, plan: TrainingPlan, step: int, part: int, n_par
     noise = random.standard_normal((plan.batch, 1, plan.patch, plan.patch), dtype=np.float32)
     mine = slice(part, None, n_parts)
     return torch.from_numpy(crops)[mine], sigma[mine], torch.from_numpy(noise)[mine]
+
+
+def batches(
+    images: ImageSet, plan: TrainingPlan, steps: range, part: int, n_parts: int
+) -> Iterator[Batch]:
+    """Draw the batches of some steps, each while the one before it is in use.
+
+    Parameters
+    ----------
+    images : ImageSet
+    plan : TrainingPlan
+    steps : range
+    part, n_parts : int
+        As `draw_batch` has them.
+
+    Yields
+    ------
+    Batch
+    """
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+        drawn = (ahead.submit(draw_batch, images, plan, step, part, n_parts) for step in steps)
+        waiting = next(drawn, None)
+        while waiting is not None:
+            batch = waiting.result()
+            waiting = next(drawn, None)
+            yield batch
 
 
 def _crop(

@@ -1,33 +1,32 @@
-"""Collections of images to learn a prior from: HDF5, NumPy, NIfTI and pictures."""
+"""Collections of images to learn a prior from, in image units, split by subject."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inverse.errors import DataError, UsageError
-from inverse.io.untrusted import DEFAULT_MAX_MEMORY, check_budget, existing_file, reading
+from inverse.io.untrusted import sha256
+from inverse.training.image_files import Stack, read_stacks
 
-__all__ = ["SCALES", "ImageSet", "read_images"]
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+__all__ = ["SCALES", "ImageSet", "hold_out", "read_images"]
 
 
 def _peak(image: NDArray[np.generic]) -> NDArray[np.float32]:
     """Divide by the 99.9th percentile, so that the peak is about one; a black image stays black."""
-    values = np.abs(image).astype(np.float32)
+    values: NDArray[np.float32] = np.abs(image).astype(np.float32)
     top = float(np.percentile(values, 99.9))
-    return values / np.float32(top) if top > 0 else values
+    return np.asarray(values / np.float32(top)) if top > 0 else values
 
 
 def _hounsfield(image: NDArray[np.generic]) -> NDArray[np.float32]:
     """Attenuation relative to water, 1 + HU / 1000: air is zero, water one; never negative."""
-    return np.maximum(1 + np.asarray(image, np.float32) / 1000, 0)
+    return (1 + np.asarray(image, np.float32) / 1000).clip(min=0)
 
 
 def _as_is(image: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -49,22 +48,29 @@ class ImageSet:
     Parameters
     ----------
     images : tuple of (y, x), float32
-        Constant borders are cut away: padding is not anatomy.
     sources : mapping of str to str
         File name (with its data set) to the sha256 of the file.
     scale : str
         Key of `SCALES` that made image units of the grey values.
+    subjects : tuple of int, optional
+        One number for each image, the same for images of one subject; all of one when left out.
+    note : str
+        What else distinguishes these images from those of the same files: that borders were kept,
+        that some were held out.
     """
 
     images: tuple[NDArray[np.float32], ...]
     sources: dict[str, str]
     scale: str
+    subjects: tuple[int, ...] = ()
+    note: str = ""
 
     @property
     def fingerprint(self) -> str:
         """Digest of the sources in order; a resumed training must see the same."""
         text = "\n".join(f"{name} {digest}" for name, digest in self.sources.items())
-        return hashlib.sha256(f"{self.scale}\n{text}".encode()).hexdigest()
+        note = f"\n{self.note}" if self.note else ""
+        return hashlib.sha256(f"{self.scale}\n{text}{note}".encode()).hexdigest()
 
     @property
     def root_mean_square(self) -> float:
@@ -76,19 +82,23 @@ class ImageSet:
         return f"<ImageSet of {len(self.images)} images from {len(self.sources)} files>"
 
 
-def read_images(names: Sequence[str], scale: str = "peak", smallest: int = 16) -> ImageSet:
+def read_images(
+    names: Sequence[str], scale: str = "peak", smallest: int = 16, *, keep_borders: bool = False
+) -> ImageSet:
     """Read every image of some files.
 
     Parameters
     ----------
     names : sequence of str
-        ``set.h5:train`` (a data set of an HDF5 file), ``set.npz:hu`` (an array of an archive),
-        ``set.npy``, ``volume.nii.gz`` (its slices along the last axis), a picture, or a folder of
-        pictures. Arrays have shape (image, y, x) or (y, x).
+        As `inverse.training.image_files.read_stacks` takes them: ``set.h5:train``,
+        ``set.npz:hu``, ``set.npy``, ``volume.nii.gz``, a picture, or a folder of pictures.
     scale : {"peak", "hu", "none"}
         See `SCALES`.
     smallest : int
-        Images with a shorter side, once constant borders are cut, are left out.
+        Images with a shorter side are left out.
+    keep_borders : bool
+        Keep rows and columns of one value at the edges. They are cut otherwise: padding is not
+        anatomy. Networks that learn whole slices need slices of one size.
 
     Returns
     -------
@@ -97,93 +107,97 @@ def read_images(names: Sequence[str], scale: str = "peak", smallest: int = 16) -
     Raises
     ------
     UsageError
-        If a file or its data set does not exist, or the scale is unknown.
+        If the scale or an array in a file is unknown.
     DataError
-        If a file is damaged, holds NaN or no image that is large enough.
+        If a file is missing or damaged, holds NaN, or no image is large enough.
     """
     if scale not in SCALES:
         raise UsageError(f"scale expected one of {', '.join(SCALES)}; got '{scale}'")
     images: list[NDArray[np.float32]] = []
     sources: dict[str, str] = {}
+    subjects: list[int] = []
+    numbers: dict[object, int] = {}
+    unused = count()
     for name in names:
-        for label, path, stack in _stacks(name):
-            if stack.ndim not in (2, 3) or not np.isfinite(stack).all():
-                raise DataError(
-                    f"{label}: expected finite values of shape (image, y, x), got {stack.shape}"
-                )
-            for image in stack.reshape(-1, *stack.shape[-2:]):
-                kept = SCALES[scale](_without_border(image))
+        for stack in read_stacks(name):
+            if stack.images.dtype.kind == "c" and scale != "peak":
+                raise DataError(f"{stack.label}: complex images expected --scale peak")
+            for image, subject in zip(stack.images, _subjects(stack), strict=True):
+                kept = SCALES[scale](image if keep_borders else _without_border(image))
                 if min(kept.shape) >= smallest:
                     images.append(kept)
-            sources[label] = hashlib.sha256(path.read_bytes()).hexdigest()
+                    subjects.append(numbers.setdefault(subject, next(unused)))
+            sources[stack.label] = sha256(stack.path)
     if not images:
         raise DataError(f"no image of at least {smallest}x{smallest} pixels in {', '.join(names)}")
-    return ImageSet(tuple(images), sources, scale)
+    note = "borders kept" if keep_borders else ""
+    return ImageSet(tuple(images), sources, scale, tuple(subjects), note)
 
 
-def _stacks(name: str) -> list[tuple[str, Path, NDArray[np.generic]]]:
-    """Return (label, file, array) for everything that a name stands for."""
-    text, _, member = name.rpartition(":") if ":" in name else (name, "", "")
-    path = Path(text)
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in _PICTURES)
-        if not files:
-            raise DataError(f"{path.name}: the folder holds no picture ({', '.join(_PICTURES)})")
-        return [(file.name, file, _picture(file)) for file in files]
-    path = existing_file(path)
-    label = f"{path.name}:{member}" if member else path.name
-    if path.suffix in (".h5", ".hdf5"):
-        return [(label, path, _from_hdf5(path, member))]
-    if path.suffix in (".npz", ".npy"):
-        return [(label, path, _from_numpy(path, member))]
-    if path.name.endswith((".nii", ".nii.gz")):
-        return [(label, path, _from_nifti(path))]
-    if path.suffix.lower() in _PICTURES:
-        return [(label, path, _picture(path))]
-    raise DataError(f"{path.name}: expected HDF5, .npz, .npy, NIfTI, a picture or a folder of them")
+def _subjects(stack: Stack) -> list[object]:
+    """Return what tells the subjects of a stack apart: what the file says, else the file."""
+    if stack.subjects is None:
+        return [stack.path] * len(stack.images)
+    return list(stack.subjects.tolist())
 
 
-def _from_hdf5(path: Path, member: str) -> NDArray[np.generic]:
-    import h5py
+def hold_out(images: ImageSet, share: float = 0.1) -> tuple[ImageSet, ImageSet]:
+    """Split a set into images to train on and images to validate with.
 
-    with reading(path, "HDF5 file"), h5py.File(path) as file:
-        if not isinstance(file.get(member or "/"), h5py.Dataset):
-            known = [key for key in file if isinstance(file[key], h5py.Dataset)]
-            raise UsageError(f"expected {path.name}:NAME with one of {', '.join(known)}")
-        data = file[member]
-        check_budget(path, member, data.size * data.dtype.itemsize, DEFAULT_MAX_MEMORY)
-        return np.asarray(data[()])
+    Whole subjects are held out, evenly spaced in the order of the files. Of a single subject it is
+    the last slices in a row: their neighbours resemble them, so the figures flatter.
+
+    Parameters
+    ----------
+    images : ImageSet
+    share : float
+        Of the subjects (or slices) to hold out, at least one.
+
+    Returns
+    -------
+    training, validation : ImageSet
+        Their notes say what was done.
+
+    Raises
+    ------
+    UsageError
+        If there is only one image.
+
+    Examples
+    --------
+    >>> pictures = tuple(np.ones((4, 4), np.float32) for _ in range(6))
+    >>> a, b = hold_out(ImageSet(pictures, {}, "none", subjects=(0, 0, 1, 1, 2, 2)))
+    >>> b.note, a.subjects
+    ('held out: 1 of 3 subjects, 2 of 6 images', (0, 0, 2, 2))
+    """
+    n = len(images.images)
+    if n < 2:
+        raise UsageError("one image cannot be split; give validation images of their own")
+    subjects = list(dict.fromkeys(images.subjects))
+    if len(subjects) > 1:
+        n_held = max(1, round(share * len(subjects)))
+        places = (np.arange(n_held) + 0.5) * len(subjects) / n_held
+        held = {subjects[int(place)] for place in places}
+        is_held = [subject in held for subject in images.subjects]
+        what = f"{n_held} of {len(subjects)} subjects, {sum(is_held)} of {n} images"
+    else:
+        n_held = max(1, round(share * n))
+        is_held = [index >= n - n_held for index in range(n)]
+        what = f"the last {n_held} of {n} images of one subject or file, neighbours of the others"
+    return _part(images, is_held, False, f"without {what}"), _part(
+        images, is_held, True, f"held out: {what}"
+    )
 
 
-def _from_numpy(path: Path, member: str) -> NDArray[np.generic]:
-    with reading(path, "array"):
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return np.asarray(loaded)
-        with loaded:
-            if member not in loaded.files:
-                raise UsageError(f"expected {path.name}:NAME with one of {', '.join(loaded.files)}")
-            return np.asarray(loaded[member])
-
-
-def _from_nifti(path: Path) -> NDArray[np.generic]:
-    import nibabel
-
-    with reading(path, "NIfTI file"):
-        image = nibabel.load(path)  # type: ignore[attr-defined]
-        n_bytes = int(np.prod(image.shape)) * 8  # type: ignore[attr-defined]
-        check_budget(path, "volume", n_bytes, DEFAULT_MAX_MEMORY)
-        volume = np.asarray(image.dataobj)  # type: ignore[attr-defined]
-        return np.ascontiguousarray(volume.T)
-
-
-def _picture(path: Path) -> NDArray[np.generic]:
-    from PIL import Image
-
-    with reading(path, "picture"), Image.open(path) as image:
-        check_budget(path, "picture", image.width * image.height * 8, DEFAULT_MAX_MEMORY)
-        values = np.asarray(image)
-        return values if values.ndim == 2 else np.asarray(image.convert("L"))
+def _part(images: ImageSet, is_held: list[bool], wanted: bool, what: str) -> ImageSet:
+    chosen = [index for index, held in enumerate(is_held) if held is wanted]
+    return ImageSet(
+        tuple(images.images[index] for index in chosen),
+        images.sources,
+        images.scale,
+        tuple(images.subjects[index] for index in chosen) if images.subjects else (),
+        "; ".join(part for part in (images.note, what) if part),
+    )
 
 
 def _without_border(image: NDArray[np.generic]) -> NDArray[np.generic]:

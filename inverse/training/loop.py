@@ -2,86 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from inverse.errors import ConvergenceError
-from inverse.io.atomic import replacing_folder
+from inverse.errors import ConvergenceError, ResourceError, UsageError
+from inverse.training.card import About, TrainedOn, model_card
 from inverse.training.checkpoint import Checkpoint
-from inverse.training.crops import draw_batch
+from inverse.training.crops import Batch, batches
 from inverse.training.image_sets import ImageSet
+from inverse.training.network import build_network, predict, with_weights
 from inverse.training.plan import TrainingPlan
+from inverse.training.validation import denoising_psnr
+from inverse.training.writing import write_prior
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from diffusers import UNet2DModel
 
-__all__ = ["VALIDATION_SIGMAS", "build_network", "denoising_psnr", "train", "write_prior"]
+__all__ = ["PRECISIONS", "PRIOR", "STATE", "train"]
 
-VALIDATION_SIGMAS = (0.02, 0.05, 0.1, 0.2)
-_STATE = "state.safetensors"
-_VALIDATION_CROPS = 32
+STATE = "state.safetensors"
+PRIOR = "prior"
+PRECISIONS = ("bf16", "fp16", "no")
 
-
-def build_network(plan: TrainingPlan) -> UNet2DModel:
-    """Return the network of a plan with seeded random weights.
-
-    A convolutional U-Net without attention: what a crop teaches then holds for an image of any
-    size.
-
-    Parameters
-    ----------
-    plan : TrainingPlan
-    """
-    from diffusers import UNet2DModel
-
-    n = len(plan.channels)
-    with torch.random.fork_rng():
-        torch.manual_seed(plan.seed)
-        network: UNet2DModel = UNet2DModel(
-            sample_size=plan.patch,
-            in_channels=3 if plan.position else 1,
-            out_channels=1,
-            layers_per_block=plan.layers,
-            block_out_channels=plan.channels,
-            down_block_types=("DownBlock2D",) * n,
-            up_block_types=("UpBlock2D",) * n,
-            add_attention=False,
-            norm_num_groups=8,
-        )
-    return network
-
-
-def predict(
-    network: torch.nn.Module, noisy: torch.Tensor, sigma: torch.Tensor, sigma_data: float
-) -> torch.Tensor:
-    """Denoise with EDM preconditioning (Karras et al. 2022, eq. 7 and table 1).
-
-    D(x) = c_skip x + c_out F(c_in x; ln(sigma) / 4)
-
-    Parameters
-    ----------
-    network : Module
-        F, a diffusers UNet2DModel.
-    noisy : Tensor, (n, c, y, x)
-        Channels after the first are positions and pass unscaled.
-    sigma : Tensor, (n,)
-    sigma_data : float
-
-    Returns
-    -------
-    Tensor, (n, 1, y, x)
-    """
-    total = (sigma**2 + sigma_data**2)[:, None, None, None]
-    level = sigma[:, None, None, None]
-    image = noisy[:, :1]
-    inputs = torch.cat([image / total.sqrt(), noisy[:, 1:]], 1)
-    inputs = inputs.contiguous(memory_format=torch.channels_last)
-    residual: torch.Tensor = network(inputs, sigma.log() / 4).sample
-    return sigma_data**2 / total * image + level * sigma_data / total.sqrt() * residual.float()
+Progress = Callable[[int, int, dict[str, float]], None]
 
 
 def train(
@@ -90,10 +38,12 @@ def train(
     plan: TrainingPlan,
     folder: Path,
     *,
+    about: About | None = None,
     save_every: int = 500,
     mixed_precision: str = "bf16",
     cpu: bool = False,
-    progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> dict[str, float]:
     """Train a prior and leave it in `folder` as a diffusers pipeline.
 
@@ -110,14 +60,19 @@ def train(
     folder : Path
         Gets ``state.safetensors`` (to resume), ``logs`` (TensorBoard) and ``prior`` (the result,
         written at every save).
+    about : About, optional
+        Name, licence and command for the model card.
     save_every : int
         Steps between saves; validation runs as often.
     mixed_precision : {"bf16", "fp16", "no"}
-        Of the network's arithmetic.
+        Of the network's arithmetic; weights, loss and moments stay in float32.
     cpu : bool
         Stay on the CPU even where there is a GPU.
     progress : function, optional
         Called as progress(step, steps, figures) after each save.
+    stop : function, optional
+        Asked after each step (of a run of one process); once it is true, the state is saved and
+        the run left.
 
     Returns
     -------
@@ -127,136 +82,182 @@ def train(
     Raises
     ------
     UsageError
-        If the folder holds a run with another plan or other images.
+        If the folder holds a run with another plan or other images, the precision does not fit
+        the device, or the processes cannot share a batch evenly.
     DataError
         If no image is as large as a crop.
     ConvergenceError
         If the loss is no longer finite.
+    ResourceError
+        If the packages for training are missing, or the folder cannot be written.
+    """
+    _check(mixed_precision, cpu, save_every)
+    with _accelerator(folder, mixed_precision, cpu) as accelerator:
+        if plan.batch % accelerator.num_processes:
+            raise UsageError(
+                f"batch expected a multiple of the {accelerator.num_processes} processes, got "
+                f"{plan.batch}"
+            )
+        run = _Run(accelerator, plan, TrainedOn(images, validation), folder, about or About())
+        done = run.resume()
+        figures: dict[str, float] = {}
+        losses: list[torch.Tensor] = []
+        for step, batch in enumerate(run.batches(done), done):
+            losses.append(run.step(step, batch))
+            is_stopped = stop is not None and accelerator.num_processes == 1 and stop()
+            if not is_stopped and (step + 1) % save_every and step + 1 < plan.steps:
+                continue
+            loss = _mean(losses, step)
+            if is_stopped:
+                run.save(step + 1)
+                break
+            figures = run.publish(step + 1, loss)
+            if progress is not None and accelerator.is_main_process:
+                progress(step + 1, plan.steps, {"loss": loss, **figures})
+        # A run that was finished before has nothing left to do but to say how good it is.
+        return run.publish(done, None) if done == plan.steps else figures
+
+
+def _mean(losses: list[torch.Tensor], step: int) -> float:
+    """Empty a list of losses and return their mean: the only wait for the device in the loop."""
+    loss = float(torch.stack(losses).double().mean())
+    losses.clear()
+    if not loss < float("inf"):
+        raise ConvergenceError(
+            f"the loss was no longer finite before step {step + 1}; lower the learning rate, or "
+            f"check the scale of the images"
+        )
+    return loss
+
+
+def _check(mixed_precision: str, cpu: bool, save_every: int) -> None:
+    for name in ("accelerate", "tensorboard"):
+        if find_spec(name) is None:
+            raise ResourceError(
+                f"training needs the package {name}: pip install 'inverse-suite[train]'"
+            )
+    if mixed_precision not in PRECISIONS:
+        raise UsageError(f"precision expected {', '.join(PRECISIONS)}, got '{mixed_precision}'")
+    if mixed_precision == "fp16" and (cpu or not torch.cuda.is_available()):
+        raise UsageError("precision fp16 expected a GPU; choose bf16 or no on a processor")
+    if save_every < 1:
+        raise UsageError(f"save_every expected a positive integer, got {save_every}")
+
+
+@contextmanager
+def _accelerator(folder: Path, mixed_precision: str, cpu: bool) -> Iterator[Accelerator]:
+    """Set up devices and the log; afterwards leave the process as it was.
+
+    Accelerate keeps its choice of device and precision in the process: without the reset, a
+    second run could not choose otherwise.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, is_initialized
 
+    is_ours = not is_initialized()
     accelerator = Accelerator(
         mixed_precision=mixed_precision, cpu=cpu, log_with="tensorboard", project_dir=folder
     )
-    network, optimizer = accelerator.prepare(*_fresh(plan))
-    bare: UNet2DModel = accelerator.unwrap_model(network)
-    average = [p.detach().clone() for p in bare.parameters()]
-    state = Checkpoint(bare, average, optimizer.optimizer)
-    path = folder / _STATE
-    done = state.load(path, plan, images.fingerprint) if path.is_file() else 0
-    accelerator.init_trackers("logs")
-    figures: dict[str, float] = {}
-    losses: list[float] = []
-    for step in range(done, plan.steps):
-        for group in optimizer.param_groups:
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            yield accelerator
+        accelerator.wait_for_everyone()
+    finally:
+        accelerator.end_training()
+        if is_ours:
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
+class _Run:
+    """One training run: its network, its optimizer and where they are kept."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        plan: TrainingPlan,
+        data: TrainedOn,
+        folder: Path,
+        about: About,
+    ) -> None:
+        network = build_network(plan)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.AdamW(network.parameters(), plan.learning_rate)
+        self._accelerator = accelerator
+        self._plan = plan
+        self._data = data
+        self._folder = folder
+        self._about = about
+        self._network, self._optimizer = accelerator.prepare(network, optimizer)
+        bare: torch.nn.Module = accelerator.unwrap_model(self._network)
+        self._weights: list[torch.Tensor] = list(bare.parameters())
+        self._average = [weight.detach().clone() for weight in self._weights]
+        self._state = Checkpoint(bare, self._average, self._optimizer.optimizer, accelerator.scaler)
+
+    def resume(self) -> int:
+        """Take up what the folder holds, and return how many steps were done."""
+        path = self._folder / STATE
+        fingerprint = self._data.training.fingerprint
+        done = self._state.load(path, self._plan, fingerprint) if path.is_file() else 0
+        self._accelerator.init_trackers("logs")
+        return done
+
+    def batches(self, done: int) -> Iterator[Batch]:
+        """Return the batches of the steps after `done`, on the device."""
+        device = self._accelerator.device
+        part, n_parts = self._accelerator.process_index, self._accelerator.num_processes
+        steps = range(done, self._plan.steps)
+        for batch in batches(self._data.training, self._plan, steps, part, n_parts):
+            if device.type == "cuda":  # from pinned memory the copy does not hold up the loop
+                clean, sigma, noise = (t.pin_memory().to(device, non_blocking=True) for t in batch)
+                yield clean, sigma, noise
+            else:
+                yield batch
+
+    def step(self, step: int, batch: Batch) -> torch.Tensor:
+        """Take one step and return its loss, still on the device."""
+        plan, accelerator = self._plan, self._accelerator
+        for group in self._optimizer.param_groups:
             group["lr"] = plan.rate(step)
-        losses.append(_step(accelerator, network, optimizer, images, plan, step))
-        torch._foreach_lerp_(average, list(bare.parameters()), 1 - plan.average(step))
-        if (step + 1) % save_every and step + 1 < plan.steps:
-            continue
-        loss = sum(losses) / len(losses)
-        if not loss < float("inf"):
-            raise ConvergenceError(f"the loss was no longer finite before step {step + 1}")
-        if accelerator.is_main_process:
-            state.save(path, step + 1, plan, images.fingerprint)
-            averaged = _averaged(bare, average, plan)
-            write_prior(averaged, plan, folder / "prior")
-            figures = denoising_psnr(averaged, validation, plan, accelerator.device)
-            accelerator.log({"loss": loss, "rate": plan.rate(step), **figures}, step=step + 1)
-            if progress is not None:
-                progress(step + 1, plan.steps, {"loss": loss, **figures})
-        losses.clear()
-    accelerator.end_training()
-    return figures
-
-
-def _fresh(plan: TrainingPlan) -> tuple[UNet2DModel, torch.optim.Optimizer]:
-    network = build_network(plan).to(memory_format=torch.channels_last)
-    return network, torch.optim.AdamW(network.parameters(), plan.learning_rate)
-
-
-def _step(
-    accelerator: Accelerator,
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: ImageSet,
-    plan: TrainingPlan,
-    step: int,
-) -> float:
-    """Take one step and return its loss."""
-    part = accelerator.process_index
-    batch = draw_batch(images, plan, step, part, accelerator.num_processes)
-    clean, sigma, noise = (tensor.to(accelerator.device) for tensor in batch)
-    noisy = clean.clone()
-    noisy[:, :1] += sigma[:, None, None, None] * noise
-    weight = (sigma**2 + plan.sigma_data**2) / (sigma * plan.sigma_data) ** 2
-    with accelerator.autocast():
-        denoised = predict(network, noisy, sigma, plan.sigma_data)
-    loss = (weight * (denoised - clean[:, :1]).square().mean((1, 2, 3))).mean()
-    optimizer.zero_grad()
-    accelerator.backward(loss)
-    accelerator.clip_grad_norm_(network.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
-
-
-def _averaged(network: UNet2DModel, average: list[torch.Tensor], plan: TrainingPlan) -> UNet2DModel:
-    copy = build_network(plan).to(network.device)
-    with torch.no_grad():
-        for parameter, value in zip(copy.parameters(), average, strict=True):
-            parameter.copy_(value)
-    return copy
-
-
-def write_prior(network: UNet2DModel, plan: TrainingPlan, folder: Path) -> None:
-    """Write a diffusers folder: ``unet`` in half precision, ``scheduler`` with the EDM settings.
-
-    Parameters
-    ----------
-    network : UNet2DModel
-    plan : TrainingPlan
-    folder : Path
-        Replaced whole.
-    """
-    from diffusers import EDMEulerScheduler
-
-    with replacing_folder(folder) as temporary:
-        half = build_network(plan)
-        half.load_state_dict(network.state_dict())
-        half.to(torch.float16).save_pretrained(temporary / "unet", variant="fp16")
-        EDMEulerScheduler(
-            sigma_min=0.002, sigma_max=5.0, sigma_data=plan.sigma_data
-        ).save_pretrained(temporary / "scheduler")
-
-
-def denoising_psnr(
-    network: UNet2DModel, validation: ImageSet, plan: TrainingPlan, device: torch.device
-) -> dict[str, float]:
-    """Denoise fixed crops of the validation images at fixed noise levels.
-
-    Parameters
-    ----------
-    network : UNet2DModel
-    validation : ImageSet
-    plan : TrainingPlan
-        The crops are drawn with its patch size.
-    device : device
-
-    Returns
-    -------
-    dict of str to float
-        ``psnr_0.05`` and so on, in dB for a peak of one.
-    """
-    from dataclasses import replace
-
-    fixed = replace(plan, batch=_VALIDATION_CROPS, seed=1, gain=0.0)
-    clean, _, noise = (t.to(device) for t in draw_batch(validation, fixed, 0, 0, 1))
-    figures = {}
-    for sigma in VALIDATION_SIGMAS:
+        clean, sigma, noise = batch
         noisy = clean.clone()
-        noisy[:, :1] += sigma * noise
-        levels = torch.full((len(clean),), sigma, device=device)
-        with torch.no_grad():
-            error = predict(network, noisy, levels, plan.sigma_data) - clean[:, :1]
-        figures[f"psnr_{sigma:g}"] = float(-10 * error.square().mean().log10())
-    return figures
+        noisy[:, :1] += sigma[:, None, None, None] * noise
+        weight = (sigma**2 + plan.sigma_data**2) / (sigma * plan.sigma_data) ** 2
+        with accelerator.autocast():
+            denoised = predict(self._network, noisy, sigma, plan.sigma_data)
+        loss = (weight * (denoised - clean[:, :1]).square().mean((1, 2, 3))).mean()
+        self._optimizer.zero_grad()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(self._weights, 1.0)
+        self._optimizer.step()
+        with torch.no_grad():  # else the average would remember every step's weights
+            torch._foreach_lerp_(self._average, self._weights, 1 - plan.average(step))
+        return loss.detach()
+
+    def save(self, done: int) -> None:
+        """Write the state after `done` steps."""
+        if self._accelerator.is_main_process:
+            fingerprint = self._data.training.fingerprint
+            self._state.save(self._folder / STATE, done, self._plan, fingerprint)
+
+    def publish(self, done: int, loss: float | None) -> dict[str, float]:
+        """Measure, log and write the averaged network, then the state; return the figures."""
+        plan, about, data = self._plan, self._about, self._data
+        if not self._accelerator.is_main_process:
+            return {}
+        averaged = with_weights(plan, self._average, self._accelerator.device)
+        figures = denoising_psnr(averaged, data.validation, plan, self._accelerator.device)
+        n_parameters = sum(weight.numel() for weight in self._weights)
+        card = model_card(about, plan, data, step=done, n_parameters=n_parameters, figures=figures)
+        write_prior(
+            averaged,
+            plan,
+            self._folder / PRIOR,
+            name=about.name,
+            scale=data.training.scale,
+            card=card,
+        )
+        if loss is not None:
+            self._accelerator.log({"loss": loss, "rate": plan.rate(done - 1), **figures}, step=done)
+        # Last: a run killed before this repeats the steps rather than miss what they give.
+        self.save(done)
+        return figures

@@ -9,6 +9,19 @@ from inverse.errors import UsageError
 
 __all__ = ["TrainingPlan"]
 
+_RANGES = {
+    "learning_rate": (1e-12, 1e3),
+    "warmup": (0, 2**62),
+    "cooldown": (0, 1),
+    "ema": (0, 1 - 1e-12),
+    "log_sigma_mean": (-20, 20),
+    "log_sigma_std": (1e-3, 20),
+    "sigma_data": (1e-12, 1e12),
+    "gain": (0, 20),
+    "seed": (0, 2**62),
+}
+_STDS_OF_99_PERCENT = 2.576
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
@@ -38,7 +51,7 @@ class TrainingPlan:
     log_sigma_mean, log_sigma_std : float
         Noise levels are log-normal: ln sigma ~ N(mean, std^2) in image units.
     sigma_data : float
-        Standard deviation of the images, for the preconditioning.
+        Root mean square of the images, for the preconditioning.
     gain : float
         Images are multiplied by exp(gain * u), u uniform in [-1, 1].
     seed : int
@@ -52,6 +65,12 @@ class TrainingPlan:
     References
     ----------
     Karras et al. 2022, arXiv 2206.00364, table 1 (EDM preconditioning and loss).
+
+    Examples
+    --------
+    >>> plan = TrainingPlan(steps=1000, warmup=100, cooldown=0.5, learning_rate=1e-3)
+    >>> plan.rate(0), plan.rate(499), round(plan.rate(749), 6)
+    (1e-05, 0.001, 0.000502)
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
@@ -74,6 +93,11 @@ class TrainingPlan:
         for name in ("layers", "patch", "batch", "steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} expected a positive integer, got {getattr(self, name)}")
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(
+                    f"{name} expected a number from {low:g} to {high:g}, got {getattr(self, name)}"
+                )
         if not self.channels or any(n < 8 or n % 8 for n in self.channels):
             raise UsageError(f"channels expected multiples of 8, got {self.channels}")
         if self.patch % self.coarsest:
@@ -81,16 +105,17 @@ class TrainingPlan:
                 f"patch expected a multiple of {self.coarsest} for {len(self.channels)} "
                 f"resolutions, got {self.patch}"
             )
-        for name in ("learning_rate", "log_sigma_std", "sigma_data"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} expected a positive number, got {getattr(self, name)}")
-        if not 0 <= self.ema < 1 or not 0 <= self.cooldown <= 1:
-            raise UsageError("ema expected a number in [0, 1), cooldown one in [0, 1]")
 
     @property
     def coarsest(self) -> int:
         """How many fine pixels a coarsest pixel spans along an edge."""
         return int(2 ** (len(self.channels) - 1))
+
+    @property
+    def noise_range(self) -> tuple[float, float]:
+        """Lowest and highest of the middle 99 % of the noise levels of the training."""
+        reach = _STDS_OF_99_PERCENT * self.log_sigma_std
+        return math.exp(self.log_sigma_mean - reach), math.exp(self.log_sigma_mean + reach)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step (from 0)."""
