@@ -14,7 +14,7 @@ from inverse.methods import Progress
 from inverse.priors import Prior, denoise_complex, load_prior, smooth_phase
 from inverse.problem import Problem
 from inverse.reconstruction import Diagnostics, Reconstruction, finish
-from inverse.samplers.schedule import noise_levels
+from inverse.samplers.schedule import noise_levels, vp_levels
 from inverse.samplers.streams import Generators, Streams
 from inverse.settings import count
 from solvers import Solution, cg
@@ -76,7 +76,8 @@ class Run:
     n_samples : int
     cg_iterations : int or "adaptive"
         Limit of each data step. Adaptive: until the remaining error of the step, bounded by its
-        residual over the smallest eigenvalue, is a tenth of the noise level of the step.
+        residual over the smallest eigenvalue, is a tenth of the noise level of the step. None for
+        a sampler without such steps.
     progress, callback : function, optional
         See `Progress` and `Callback`.
     """
@@ -85,7 +86,7 @@ class Run:
     prior: Prior
     streams: Streams
     n_samples: int = 1
-    cg_iterations: CgIterations = 4
+    cg_iterations: CgIterations | None = 4
     progress: Progress | None = None
     callback: Callback | None = None
     backprojection: torch.Tensor = field(init=False)
@@ -109,7 +110,7 @@ class Run:
         *,
         generator: Generators = None,
         n_samples: int = 1,
-        cg_iterations: CgIterations = 4,
+        cg_iterations: CgIterations | None = 4,
         progress: Progress | None = None,
         callback: Callback | None = None,
     ) -> tuple[Run, torch.Tensor]:
@@ -124,7 +125,7 @@ class Run:
             One for all, or one for each independent system; seed 0 by default.
         n_samples : int
             Independent images drawn of each system.
-        cg_iterations : int or "adaptive"
+        cg_iterations : int, "adaptive" or None
         progress, callback : function, optional
 
         Raises
@@ -132,7 +133,7 @@ class Run:
         UsageError
             If a setting is out of range.
         """
-        if cg_iterations != "adaptive":
+        if cg_iterations not in (None, "adaptive"):
             count("cg_iterations", cg_iterations)
         n_samples = count("n_samples", n_samples)
         n_systems = math.prod(problem.data.shape[: problem.n_batch_axes])
@@ -154,6 +155,11 @@ class Run:
         return noise_levels(
             self.problem, steps, min(sigma_max, self.prior.largest_sigma), sigma_min
         )
+
+    def vp_schedule(self, steps: int, *, quadratic: bool = False) -> list[float]:
+        """Levels of the linear DDPM schedule (`vp_levels`), within what the prior knows."""
+        levels = vp_levels(steps, quadratic=quadratic)
+        return [s for s in levels if s <= self.prior.largest_sigma] or levels[-1:]
 
     def anneal(self, x: torch.Tensor, levels: list[float], step: Step) -> torch.Tensor:
         """Take one step at each noise level and return the last estimate.
@@ -206,7 +212,13 @@ class Run:
         return max(weight * self.problem.noise_std**2 / sigma**2, _LEAST_WEIGHT)
 
     def agree(
-        self, z: torch.Tensor, weight: float, sigma: float, rhs: torch.Tensor | None = None
+        self,
+        z: torch.Tensor,
+        weight: float,
+        sigma: float,
+        rhs: torch.Tensor | None = None,
+        *,
+        rtol: float = _RTOL,
     ) -> torch.Tensor:
         """argmin_x ||A x - y||^2 + weight ||x - z||^2, by conjugate gradients started at z.
 
@@ -220,6 +232,9 @@ class Run:
             Noise level of the step, which the adaptive stop compares with.
         rhs : Tensor, optional
             Right-hand side of (A^H A + weight) x = rhs, when it is not A^H y + weight z.
+        rtol : float
+            The iteration also stops once its residual is this small relative to the right-hand
+            side.
         """
         b = torch.add(self.backprojection, z, alpha=weight) if rhs is None else rhs
         if self.cg_iterations == "adaptive":
@@ -229,8 +244,8 @@ class Run:
             atol = _ADAPTIVE_ERROR * weight * sigma * size
             limit = _ADAPTIVE_LIMIT
         else:
-            atol, limit = 0.0, int(self.cg_iterations)
-        x: torch.Tensor = self._solve(b, weight, z, limit, atol).x
+            atol, limit = 0.0, int(self.cg_iterations or _ADAPTIVE_LIMIT)
+        x: torch.Tensor = self._solve(b, weight, z, limit, atol, rtol).x
         return x
 
     def draw(self, z: torch.Tensor, deviation: float, sigma: float) -> torch.Tensor:
@@ -279,6 +294,7 @@ class Run:
             Of the method, besides what the levels say.
         """
         levels = self.levels
+        solves = {} if self.cg_iterations is None else {"cg_iterations": self.cg_iterations}
         return finish(
             self.problem,
             x,
@@ -288,7 +304,7 @@ class Run:
                 "steps": len(levels),
                 "sigma_max": levels[0],
                 "sigma_min": levels[-1],
-                "cg_iterations": self.cg_iterations,
+                **solves,
                 **settings,
             },
             diagnostics=Diagnostics(
@@ -308,13 +324,14 @@ class Run:
         start: torch.Tensor | None,
         maxiter: int,
         atol: float = 0.0,
+        rtol: float = _RTOL,
     ) -> Solution:
         normal = self.problem.operator.normal
         found = cg(
             (lambda v: torch.add(normal(v), v, alpha=weight)) if weight else normal,
             b,
             x0=start,
-            rtol=_RTOL,
+            rtol=rtol,
             atol=atol,
             maxiter=maxiter,
             n_batch_axes=1 + self.problem.n_batch_axes,

@@ -44,7 +44,7 @@ def noise_levels(
     return [float(s) for s in np.geomspace(max(first, 2 * last), last, steps)]
 
 
-def vp_levels(steps: int, n_train: int = 1000) -> list[float]:
+def vp_levels(steps: int, n_train: int = 1000, *, quadratic: bool = False) -> list[float]:
     """Noise levels of the variance-preserving schedule of DDPM, every `n_train // steps` steps.
 
     sigma_t = sqrt((1 - a_t) / a_t),  a_t = prod_{s <= t} (1 - beta_s),  beta linear 1e-4 .. 2e-2
@@ -58,6 +58,9 @@ def vp_levels(steps: int, n_train: int = 1000) -> list[float]:
         Number of levels wanted, at most `n_train`.
     n_train : int
         Steps of the schedule that the network was trained on.
+    quadratic : bool
+        From the last training step to the first, t = n_train - 1 - n_train sqrt(j / (steps - 1)),
+        close together where there is little noise, instead of evenly spaced.
 
     Returns
     -------
@@ -78,4 +81,7 @@ def vp_levels(steps: int, n_train: int = 1000) -> list[float]:
         raise UsageError(f"steps expected at most {n_train}, got {steps}")
     kept = torch.cumprod(1 - torch.linspace(1e-4, 2e-2, n_train, dtype=torch.float64), 0)
     times = torch.arange(steps - 1, -1, -1) * (n_train // steps)
+    if quadratic:
+        share = torch.linspace(0, 1, steps, dtype=torch.float64).sqrt()
+        times = (n_train - 1 - (n_train * share).long()).clamp_min(0)
     return [float(s) for s in ((1 - kept[times]) / kept[times]).sqrt()]
