@@ -10,7 +10,17 @@ from typing import TypeVar
 from inverse.errors import UsageError
 from inverse.reconstruction import Reconstruction
 
-__all__ = ["METHODS", "Progress", "check_settings", "find", "nearest", "register", "takes_prior"]
+__all__ = [
+    "METHODS",
+    "Progress",
+    "check_settings",
+    "find",
+    "nearest",
+    "register",
+    "samplers",
+    "settings_of",
+    "takes_prior",
+]
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total)."""
@@ -20,6 +30,7 @@ METHODS: dict[str, Method] = {}
 
 _WITH_PRIOR: set[str] = set()
 _ARGUMENTS = {"generator", "progress", "callback"}
+_SAMPLES = "n_samples"
 
 _M = TypeVar("_M", bound=Method)
 
@@ -47,17 +58,32 @@ def nearest(name: str, known: list[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(sorted(known))}"
 
 
+def settings_of(name: str) -> list[str]:
+    """Return the names of the settings of the method called `name`."""
+    parameters = inspect.signature(METHODS[name]).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in _ARGUMENTS]
+
+
+def samplers() -> list[str]:
+    """Return the methods that draw several images of one problem (`n_samples`)."""
+    return [name for name in METHODS if _SAMPLES in settings_of(name)]
+
+
 def check_settings(name: str, settings: Mapping[str, object]) -> None:
     """Refuse a setting that the method does not have.
 
     Raises
     ------
     UsageError
-        Naming the nearest setting that exists.
+        Naming the nearest setting that exists, or the methods that draw samples.
     """
-    parameters = inspect.signature(METHODS[name]).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in _ARGUMENTS]
+    known = settings_of(name)
     for setting in settings:
+        if setting == _SAMPLES and setting not in known:
+            raise UsageError(
+                f"{name} gives one image and draws no samples; those that draw {_SAMPLES} are "
+                f"{', '.join(sorted(samplers()))}"
+            )
         if setting not in known:
             raise UsageError(f"{name} has no setting '{setting}'; {nearest(setting, known)}")
 

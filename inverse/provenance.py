@@ -56,7 +56,8 @@ class Recipe:
         Name of a prior, or ``sha256:...`` of its file.
     maps : int
         Sets of coil maps.
-    seed : int
+    seed : int or sequence of int
+        One, or one for each independent system.
     device : str
         Type and name, e.g. ``cpu``.
     threads : int, optional
@@ -72,7 +73,7 @@ class Recipe:
     method: str
     prior: str | None = None
     maps: int = 1
-    seed: int = 0
+    seed: int | Sequence[int] = 0
     device: str = "cpu"
     threads: int | None = None
     settings: Mapping[str, object] = field(default_factory=dict)

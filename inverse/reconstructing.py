@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from inverse.errors import ConvergenceError, UsageError
-from inverse.methods import Progress, check_settings, find, takes_prior
+from inverse.methods import Progress, check_settings, find, settings_of, takes_prior
 from inverse.priors import Prior, load_prior
 from inverse.priors.base import EMBEDDED
 from inverse.problem import Problem
@@ -48,7 +49,7 @@ def reconstruct(
     method: str = "auto",
     *,
     prior: str | Path | Prior | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     progress: Progress | None = None,
     **settings: object,
 ) -> Reconstruction:
@@ -61,9 +62,11 @@ def reconstruct(
     method : str
         "auto" or a name in `inverse.methods.METHODS`.
     prior : str, path or Prior, optional
-        "natural" (inside the package, the default), a prior's file, or an object with `denoise`.
-    seed : int
-        Of everything random.
+        "natural" (the default), "brain" or "ct" inside the package, a prior's file or folder, or an
+        object with `denoise`.
+    seed : int or sequence of int
+        Of everything random. One for each independent system (slice) of the problem gives each the
+        image that it would get alone with that seed; only methods with a prior take several.
     progress : function, optional
         Called as progress(stage, done, total).
     **settings
@@ -89,8 +92,9 @@ def reconstruct(
         loaded = load_prior(prior)
     elif prior is not None:
         raise UsageError(f"{name} takes no prior; leave it out, or choose pnp_hqs or dds")
-    generator = torch.Generator().manual_seed(seed)
-    found = function(problem, loaded, generator=generator, progress=progress, **settings)
+    found = function(
+        problem, loaded, generator=_generators(name, seed), progress=progress, **settings
+    )
     if not np.isfinite(found.image).all():
         raise ConvergenceError(f"{name} returned an image with NaN or infinity")
     seconds = {**problem.seconds, **found.diagnostics.seconds}
@@ -100,10 +104,10 @@ def reconstruct(
         maps=int(problem.recipe.get("maps", 1)),  # type: ignore[call-overload]
         n_virtual_coils=problem.recipe.get("n_virtual_coils"),  # type: ignore[arg-type]
         select=problem.origin.get("select", {}),  # type: ignore[arg-type]
-        seed=seed,
+        seed=seed if isinstance(seed, int) else list(seed),
         device=str(problem.data.device),
         threads=torch.get_num_threads(),
-        settings={key: value for key, value in found.settings.items() if key != "prior"},
+        settings=_to_repeat(name, found.settings, settings),
     )
     made = record(
         recipe,
@@ -117,6 +121,26 @@ def reconstruct(
         diagnostics=replace(found.diagnostics, seconds=seconds),
         provenance={**made, "acquisition": dict(problem.acquisition), "why": why},
     )
+
+
+def _generators(name: str, seed: int | Sequence[int]) -> torch.Generator | list[torch.Generator]:
+    if isinstance(seed, int):
+        return torch.Generator().manual_seed(seed)
+    if not takes_prior(name):
+        raise UsageError(f"seed: {name} expected one number, got {len(seed)}; give it one")
+    return [torch.Generator().manual_seed(each) for each in seed]
+
+
+def _to_repeat(
+    name: str, used: Mapping[str, object], asked: Mapping[str, object]
+) -> dict[str, object]:
+    """Return settings that repeat a run: those used, and above them those that were asked for.
+
+    What was asked for decides, because a method may record what became of it: noise levels beyond
+    what the prior knows are left out, and fewer levels asked for would lie elsewhere.
+    """
+    given = settings_of(name)
+    return {**{key: value for key, value in used.items() if key in given}, **asked}
 
 
 def _prior_label(prior: str | Path | Prior | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from inverse.errors import DataError
 from inverse.grid import Grid
-from inverse.posterior import Posterior
+from inverse.posterior import Posterior, dispersion, share_of, undetermined
 from inverse.problem import Problem
 
 __all__ = ["Diagnostics", "Reconstruction", "centre_crop", "finish"]
@@ -156,16 +157,16 @@ def finish(
     settings : mapping
         Its settings.
     diagnostics : Diagnostics, optional
-        Counts and history; the residual in it is recomputed here from `x`.
+        Counts and history; the residual in it is recomputed here from `x`, and what the maps of a
+        posterior cost is added.
     """
-    posterior = None
+    posterior, spent = None, diagnostics or Diagnostics()
     if x.ndim > len(problem.operator.domain.shape):
         if len(x) > 1:
-            samples = np.stack([_as_image(problem, sample) for sample in x])
-            posterior = Posterior(samples if x.is_complex() else samples.real.copy())
+            posterior, spent = _posterior(problem, x.detach(), spent)
         x = x.mean(0)
     checked = replace(
-        diagnostics or Diagnostics(),
+        spent,
         residual_std=problem.residual_std(x) * problem.scale,
         noise_std=problem.noise_std * problem.scale,
     )
@@ -187,6 +188,26 @@ def finish(
             "preparation": dict(problem.notes),
         },
         posterior=posterior,
+    )
+
+
+def _posterior(
+    problem: Problem, samples: torch.Tensor, spent: Diagnostics
+) -> tuple[Posterior, Diagnostics]:
+    started = time.perf_counter()
+    mean = samples.mean(0)
+    part, n_operator = undetermined(problem, mean)
+    images = np.stack([_as_image(problem, sample) for sample in samples])
+    found = Posterior(
+        images if samples.is_complex() else images.real.copy(),
+        share_of(_as_image(problem, part), _as_image(problem, mean)),
+        dispersion(problem, samples),
+    )
+    took = time.perf_counter() - started
+    return found, replace(
+        spent,
+        n_operator=spent.n_operator + n_operator + len(samples),
+        seconds={**spent.seconds, "posterior_maps": took},
     )
 
 
