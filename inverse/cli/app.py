@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from inverse.cli import console, simulate
+from inverse.cli import console, prior, simulate
 from inverse.cli.compare import compare
 from inverse.cli.demo import demo
 from inverse.cli.doctor import doctor
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.command("recon")(recon)
 app.command("info")(info)
 app.add_typer(simulate.app, name="simulate")
+app.add_typer(prior.app, name="prior")
 app.command("compare")(compare)
 app.command("demo")(demo)
 app.command("doctor")(doctor)

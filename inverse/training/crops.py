@@ -13,10 +13,28 @@ from inverse.errors import DataError
 from inverse.training.image_sets import ImageSet
 from inverse.training.plan import TrainingPlan
 
-__all__ = ["Batch", "batches", "draw_batch"]
+__all__ = ["Batch", "batches", "draw_batch", "large_images"]
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Clean crops (n, c, y, x), whose channels after the first are positions; sigma (n,); noise."""
+
+
+def large_images(images: ImageSet, plan: TrainingPlan) -> list[NDArray[np.float32]]:
+    """Return the images that a crop fits into.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    large = [image for image in images.images if min(image.shape) >= plan.patch]
+    if not large:
+        ny, nx = max((image.shape for image in images.images), key=min)
+        raise DataError(
+            f"no image is as large as a crop of {plan.patch}x{plan.patch} pixels, the largest has "
+            f"{ny}x{nx}; choose a smaller patch"
+        )
+    return large
 
 
 def draw_batch(images: ImageSet, plan: TrainingPlan, step: int, part: int, n_parts: int) -> Batch:
@@ -43,9 +61,7 @@ def draw_batch(images: ImageSet, plan: TrainingPlan, step: int, part: int, n_par
         If no image is as large as a crop.
     """
     random = np.random.default_rng([plan.seed, step])
-    large = [image for image in images.images if min(image.shape) >= plan.patch]
-    if not large:
-        raise DataError(f"no image is as large as a crop of {plan.patch}x{plan.patch} pixels")
+    large = large_images(images, plan)
     chosen = random.integers(0, len(large), plan.batch)
     crops = np.stack([_crop(large[index], plan, random) for index in chosen])
     # One noise level from each of n equal shares of the distribution: less scatter from batch to

@@ -13,7 +13,7 @@ import torch
 from inverse.errors import ConvergenceError, ResourceError, UsageError
 from inverse.training.card import About, TrainedOn, model_card
 from inverse.training.checkpoint import Checkpoint
-from inverse.training.crops import Batch, batches
+from inverse.training.crops import Batch, batches, large_images
 from inverse.training.image_sets import ImageSet
 from inverse.training.network import build_network, predict, with_weights
 from inverse.training.plan import TrainingPlan
@@ -43,7 +43,7 @@ def train(
     mixed_precision: str = "bf16",
     cpu: bool = False,
     progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    after_step: Callable[[int], bool] | None = None,
 ) -> dict[str, float]:
     """Train a prior and leave it in `folder` as a diffusers pipeline.
 
@@ -70,9 +70,9 @@ def train(
         Stay on the CPU even where there is a GPU.
     progress : function, optional
         Called as progress(step, steps, figures) after each save.
-    stop : function, optional
-        Asked after each step (of a run of one process); once it is true, the state is saved and
-        the run left.
+    after_step : function, optional
+        Called as after_step(steps done) after each step. Where it returns true, a run of one
+        process saves its state and ends there.
 
     Returns
     -------
@@ -82,8 +82,8 @@ def train(
     Raises
     ------
     UsageError
-        If the folder holds a run with another plan or other images, the precision does not fit
-        the device, or the processes cannot share a batch evenly.
+        If the folder holds a run with another plan or other images, or a prior of another origin;
+        if the precision does not fit the device, or the processes cannot share a batch evenly.
     DataError
         If no image is as large as a crop.
     ConvergenceError
@@ -104,11 +104,12 @@ def train(
         losses: list[torch.Tensor] = []
         for step, batch in enumerate(run.batches(done), done):
             losses.append(run.step(step, batch))
-            is_stopped = stop is not None and accelerator.num_processes == 1 and stop()
-            if not is_stopped and (step + 1) % save_every and step + 1 < plan.steps:
+            is_last = step + 1 == plan.steps
+            is_stopped = after_step is not None and after_step(step + 1) and run.is_alone
+            if not (is_last or is_stopped) and (step + 1) % save_every:
                 continue
             loss = _mean(losses, step)
-            if is_stopped:
+            if is_stopped and not is_last:
                 run.save(step + 1)
                 break
             figures = run.publish(step + 1, loss)
@@ -197,9 +198,29 @@ class _Run:
         """Take up what the folder holds, and return how many steps were done."""
         path = self._folder / STATE
         fingerprint = self._data.training.fingerprint
-        done = self._state.load(path, self._plan, fingerprint) if path.is_file() else 0
+        for images in (self._data.training, self._data.validation):
+            large_images(images, self._plan)
+        if path.is_file():
+            done = self._state.load(path, self._plan, fingerprint)
+        else:
+            self._refuse_foreign_prior()
+            done = 0
+            self.save(done)
         self._accelerator.init_trackers("logs")
         return done
+
+    def _refuse_foreign_prior(self) -> None:
+        """Refuse a folder whose prior has no state beside it: that is not ours to replace."""
+        if (self._folder / PRIOR).exists():
+            raise UsageError(
+                f"the folder holds a '{PRIOR}' but no training run; it would be replaced; choose "
+                f"another folder"
+            )
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this is the only process."""
+        return bool(self._accelerator.num_processes == 1)
 
     def batches(self, done: int) -> Iterator[Batch]:
         """Return the batches of the steps after `done`, on the device."""
