@@ -204,10 +204,9 @@ def _n_output_blocks(weights: Weights) -> int:
 def _resampling(weights: Weights, n_stages: int) -> tuple[Resampling, int]:
     """Return what changes the resolution, and the number of levels."""
     # In an output block, member 0 is residual, 1 may be attention, and the last one resamples.
-    by_resnet = {
-        n for n in weights if re.match(r"output_blocks\.\d+\.[12]\.in_layers\.2\.weight", n)
-    }
-    by_conv = {n for n in weights if re.match(r"output_blocks\.\d+\.[12]\.conv\.weight", n)}
+    members = r"output_blocks\.\d+\.[12]\."
+    by_resnet = [n for n in weights if re.fullmatch(members + r"in_layers\.2\.weight", n)]
+    by_conv = [n for n in weights if re.fullmatch(members + r"conv\.weight", n)]
     if by_resnet:
         return "resnet", 1 + len(by_resnet)
     if by_conv:

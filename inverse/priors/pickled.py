@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from inverse.io.untrusted import DEFAULT_MAX_MEMORY, check_budget, existing_file
 __all__ = ["read_pickled"]
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]{1,80})")
+_PICKLE = b"\x80"
+# The number that torch.save wrote first, before it wrote archives (torch 1.5 and older).
+_OLD_TORCH_FILE = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 
 
 def read_pickled(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> object:
@@ -55,14 +59,23 @@ def read_pickled(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> object:
     check_budget(path, "checkpoint", path.stat().st_size, max_memory)
     if zipfile.is_zipfile(path):
         _check_archive(path)
+    else:
+        _check_pickle(path)
     with reading(path, "checkpoint"), torch.serialization.safe_globals([argparse.Namespace]):
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                # What torch says of odd files is advice on how to load them without protection.
+                warnings.simplefilter("ignore")
+                return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             name = _GLOBAL.search(str(error))
             if name is None:
                 raise
-            raise DataError(_refusal(path, name[1])) from error
+            raise DataError(
+                f"{path}: expected a dictionary of tensors, got a Python object ({name[1]}) that "
+                "would run code when it is read; it is refused. Where you trust the file, load it "
+                "and save the weights alone: torch.save(network.state_dict(), ...)"
+            ) from error
 
 
 def _check_archive(path: Path) -> None:
@@ -78,15 +91,13 @@ def _check_archive(path: Path) -> None:
         )
 
 
-def _refusal(path: Path, name: str) -> str:
-    if name.startswith("torch_utils.persistence"):
-        return (
-            f"{path}: expected a dictionary of tensors, got an EDM pickle, which carries the "
-            "network's source code and runs it when it is read; it is refused. Load it in EDM's "
-            "own code, and give its denoiser to inverse.priors.CallablePrior"
+def _check_pickle(path: Path) -> None:
+    """Refuse a pickle that is not of `torch.save`: it can hold objects only, and they run code."""
+    with reading(path, "file"), path.open("rb") as file:
+        head = file.read(32)
+    if head.startswith(_PICKLE) and _OLD_TORCH_FILE not in head:
+        raise DataError(
+            f"{path}: expected a file of torch.save, got a plain pickle, as EDM's .pkl networks "
+            "are: it would run code when it is read and is refused. Load it where it was made, "
+            "and give its denoiser to inverse.priors.CallablePrior"
         )
-    return (
-        f"{path}: expected a dictionary of tensors, got a Python object ({name}) that would run "
-        "code when it is read; it is refused. Where you trust the file, load it and save the "
-        "weights alone: torch.save(network.state_dict(), ...)"
-    )

@@ -206,5 +206,5 @@ def random_adm(options: AdmOptions, seed: int = 0) -> Adm:
             gain = 1.0 if parameter.ndim < 2 else 0.0
             parameter.data += 0.2 * torch.randn_like(parameter) * gain
             if name.endswith("qkv.weight"):
-                parameter.data *= 3.0  # attention that is far from uniform
+                parameter.data *= 2.0  # attention that is far from uniform
     return network
