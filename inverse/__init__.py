@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from inverse.calibrating import calibrate
+    from inverse.calibration import Calibration
     from inverse.errors import (
         ConvergenceError,
         DataError,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from inverse.grid import Grid
     from inverse.io import load
     from inverse.mri.kspace import KSpace
+    from inverse.posterior import Posterior
     from inverse.priors import load_prior
     from inverse.problem import Problem
     from inverse.reconstructing import reconstruct
@@ -34,32 +37,38 @@ __suite__ = "inverse-suite"
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
     "ConvergenceError",
     "DataError",
     "Diagnostics",
     "Grid",
     "InverseError",
     "KSpace",
+    "Posterior",
     "Problem",
     "Reconstruction",
     "ResourceError",
     "UsageError",
+    "calibrate",
     "load",
     "load_prior",
     "reconstruct",
 ]
 
 _HOMES = {
+    "Calibration": "inverse.calibration",
     "ConvergenceError": "inverse.errors",
     "DataError": "inverse.errors",
     "Diagnostics": "inverse.reconstruction",
     "Grid": "inverse.grid",
     "InverseError": "inverse.errors",
     "KSpace": "inverse.mri.kspace",
+    "Posterior": "inverse.posterior",
     "Problem": "inverse.problem",
     "Reconstruction": "inverse.reconstruction",
     "ResourceError": "inverse.errors",
     "UsageError": "inverse.errors",
+    "calibrate": "inverse.calibrating",
     "load": "inverse.io",
     "load_prior": "inverse.priors",
     "reconstruct": "inverse.reconstructing",

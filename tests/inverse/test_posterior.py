@@ -205,7 +205,7 @@ def scan() -> Problem:
     y, x = np.mgrid[-1:1:32j, -1:1:32j]
     image = 0.8 * (x**2 + y**2 < 0.7) + 0.2 * (np.abs(x) + np.abs(y) < 0.4)
     stack = np.stack([image, image[::-1] * (1 + 0.2 * x)]).astype(np.float32)
-    acquisition = Acquisition(n_coils=4, acceleration=3, n_calibration=16, noise=0.01, seed=2)
+    acquisition = Acquisition(n_coils=4, acceleration=2, n_calibration=12, noise=0.01, seed=2)
     return simulate(stack, acquisition).prepare()
 
 
