@@ -50,7 +50,7 @@ bench-env: .venv-bench/.installed
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --no-deps --constraint $< torch
 	.venv-bench/bin/pip install --quiet --requirement $<
-	.venv-bench/bin/pip install --quiet --no-deps mrpro==0.261015
+	.venv-bench/bin/pip install --quiet --no-deps mrpro==0.261015 deepinv==0.5.0
 	@touch $@
 
 clean:
