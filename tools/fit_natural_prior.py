@@ -12,18 +12,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from skimage import color, data, transform
 
-from inverse.priors.fit import fit_mixture, sample_patches
-from inverse.priors.molrg import PatchPrior
+from inverse.priors.fit import fit_prior
 
 PHOTOGRAPHS = (
     "astronaut", "camera", "chelsea", "coffee", "coins",
     "rocket", "moon", "hubble_deep_field", "retina", "cell",
 )  # fmt: skip
-SIZE, N_COMPONENTS, RANK, N_PATCHES, N_SWEEPS, SEED = 8, 128, 32, 150_000, 12, 0
 
 
 def photographs() -> list[NDArray[np.floating]]:
@@ -37,22 +34,14 @@ def photographs() -> list[NDArray[np.floating]]:
 
 
 def main(target: Path) -> None:
-    vectors = sample_patches(photographs(), SIZE, N_PATCHES, np.random.default_rng(SEED))
-    fitted = fit_mixture(
-        vectors,
-        n_components=N_COMPONENTS,
-        rank=RANK,
-        generator=torch.Generator().manual_seed(SEED),
-        n_sweeps=N_SWEEPS,
-        n_annealed=0,
-        progress=lambda done, total: print(f"sweep {done} of {total}"),
+    prior = fit_prior(
+        photographs(),
+        n_patches=150_000,
+        name="natural",
+        data="scikit-image photographs: " + ", ".join(PHOTOGRAPHS),
+        progress=lambda done, total: print(f"sweep {done} of {total}", flush=True),
     )
-    card = {
-        "data": "scikit-image photographs: " + ", ".join(PHOTOGRAPHS),
-        "log_likelihood": f"{fitted.log_likelihood[-1]:.3f}",
-        "seed": str(SEED),
-    }
-    PatchPrior(fitted.mixture, SIZE, name="natural", card=card).save(target)
+    prior.save(target)
 
 
 if __name__ == "__main__":

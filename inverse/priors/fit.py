@@ -1,36 +1,26 @@
-"""Fit a patch prior to images: expectation maximisation for a mixture of low-rank Gaussians."""
+"""Fit a patch prior to images: patches drawn from them, a mixture fitted to the patches, a card."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inverse.errors import DataError
+from inverse.errors import DataError, UsageError
+from inverse.priors.evidence import Evidence
 from inverse.priors.mixture import LowRankMixture
+from inverse.priors.molrg import PatchPrior
+from inverse.priors.mppca import fit_mixture
+from inverse.priors.subspaces import fit_subspaces
+from inverse.settings import count
 
-__all__ = ["FittedMixture", "fit_mixture", "sample_patches"]
+__all__ = ["FITS", "fit_prior", "sample_patches"]
 
 _BLOCK = 16384
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FittedMixture:
-    """A mixture and how its fit went.
-
-    Parameters
-    ----------
-    mixture : LowRankMixture
-    log_likelihood : tuple of float
-        Mean log-density of the training vectors before each of the last updates.
-    """
-
-    mixture: LowRankMixture
-    log_likelihood: tuple[float, ...]
+_N_SWEEPS = 12
 
 
 def sample_patches(
@@ -84,103 +74,138 @@ def sample_patches(
     return vectors - vectors.mean(1, keepdim=True)
 
 
-def fit_mixture(
-    vectors: torch.Tensor,
+def fit_prior(
+    images: Sequence[NDArray[np.floating]],
     *,
-    n_components: int,
-    rank: int,
-    generator: torch.Generator,
-    floor: float = 0.005,
-    n_sweeps: int = 12,
-    n_annealed: int = 30,
+    size: int = 8,
+    n_components: int = 128,
+    rank: int = 32,
+    method: str = "em",
+    seed: int = 0,
+    n_patches: int = 60_000,
+    name: str = "patches",
+    data: str = "",
     progress: Callable[[int, int], None] | None = None,
-) -> FittedMixture:
-    """Maximise the likelihood of a zero-mean mixture of probabilistic principal components.
-
-    E: w_nk = P(component k | x_n).  M: C_k = sum_n w_nk x_n x_n^T / sum_n w_nk, whose leading
-    eigenvectors are U_k and whose other eigenvalues average to s_k^2.
+) -> PatchPrior:
+    """Fit a mixture of low-rank Gaussians to mean-free patches of images.
 
     Parameters
     ----------
-    vectors : Tensor, (n, D)
-        Training data.
+    images : sequence of (y, x)
+        Grey values with a peak of about one, of any sizes above that of a patch.
+    size : int
+        Edge of a patch in pixels.
     n_components, rank : int
-        K and r.
-    generator : torch.Generator
-        Chooses the vectors that the components start from.
-    floor : float
-        Smallest s_k, in the units of the data; keeps flat patches from collapsing a component.
-    n_sweeps : int
-        Updates at the end.
-    n_annealed : int
-        Updates before, as if the vectors carried noise that falls from twice their size by 15 %
-        a time: coarse structure settles first. With few vectors a component it decides whether
-        the subspaces are found; with a thousand times as many as components it can be left out.
+        K and r of the mixture.
+    method : {"em", "subspaces"}
+        Maximum likelihood (`fit_mixture`), or K-subspaces (`fit_subspaces`), whose hard clusters
+        cost a few per cent of likelihood.
+    seed : int
+        Of the patches and of the start.
+    n_patches : int
+        Drawn from all images together.
+    name : str
+        What reports call the prior.
+    data : str
+        What the images are, for the card.
     progress : function, optional
         Called as progress(done, total).
 
     Returns
     -------
-    FittedMixture
+    PatchPrior
+        Its card holds data, number of images and patches, seed, method, log-likelihood of a patch,
+        vectors of the smallest component, whether the subspaces are determined, and warnings.
 
     Raises
     ------
+    UsageError
+        If the method is unknown or a number out of range.
     DataError
-        If there are not more vectors than components, or the rank does not fit.
+        If there is no image, an image is smaller than a patch, or there are too few patches.
 
-    References
-    ----------
-    Tipping and Bishop 1999, doi:10.1162/089976699300016728, appendix C; the start is one step of
-    K-subspaces, to which Wang et al. 2024 (arXiv 2409.02426, theorem 2) reduce the training loss.
+    Examples
+    --------
+    >>> image = np.sin(0.2 * np.arange(32)) * np.cos(0.3 * np.arange(32))[:, None]
+    >>> prior = fit_prior([image], size=4, n_components=2, rank=3, n_patches=500)
+    >>> prior.card["reliable"], prior.denoise(torch.zeros(8, 8), 0.1).shape
+    ('yes', torch.Size([8, 8]))
     """
-    n, d = vectors.shape
-    if n <= n_components or not 1 <= rank < d:
-        raise DataError(
-            f"fitting {n_components} components of rank {rank} needs more than {n_components} "
-            f"vectors longer than {rank}, got shape {(n, d)}"
-        )
-    likelihood: list[float] = []
-    mixture = _update(vectors, _start(vectors, n_components, generator), rank, floor)
-    size = float(vectors.square().mean().sqrt())
-    levels = [2 * size * 0.85**sweep for sweep in range(n_annealed)] + [0.0] * n_sweeps
-    for done, sigma in enumerate(levels):
-        joint = torch.cat([mixture.log_joint(part, sigma) for part in vectors.split(_BLOCK)])
-        evidence = torch.logsumexp(joint, 1)
-        if sigma == 0:
-            likelihood.append(float(evidence.mean()))
-        mixture = _update(vectors, (joint - evidence[:, None]).exp(), rank, floor)
-        if progress is not None:
-            progress(done + 1, len(levels))
-    return FittedMixture(mixture, tuple(likelihood))
-
-
-def _start(vectors: torch.Tensor, n_components: int, generator: torch.Generator) -> torch.Tensor:
-    """Assign each vector to the random training vector whose line it is closest to."""
-    chosen = torch.randperm(len(vectors), generator=generator)[:n_components]
-    lines = torch.nn.functional.normalize(vectors[chosen], dim=1)
-    labels = torch.cat([(part @ lines.T).abs().argmax(1) for part in vectors.split(_BLOCK)])
-    return torch.nn.functional.one_hot(labels, n_components).to(vectors.dtype)
-
-
-def _update(
-    vectors: torch.Tensor, weights: torch.Tensor, rank: int, floor: float
-) -> LowRankMixture:
-    d, k = vectors.shape[1], weights.shape[1]
-    mass = weights.sum(0)
-    covariance = vectors.new_zeros(k, d, d)
-    for component in range(k):
-        rows = torch.nonzero(weights[:, component] > 1e-4).flatten()
-        members = vectors[rows]
-        covariance[component] = (members * weights[rows, component, None]).T @ members
-    # An empty component keeps a weight of one vector and only the floor.
-    covariance = covariance / mass.clamp_min(1.0)[:, None, None]
-    values, axes = torch.linalg.eigh(covariance)
-    values, axes = values.flip(-1), axes.flip(-1)
-    floors = values[:, rank:].mean(1).clamp_min(floor**2)
-    return LowRankMixture(
-        log_weights=((mass + 1) / (mass + 1).sum()).log(),
-        means=vectors.new_zeros(k, d),
-        bases=axes[:, :, :rank].contiguous(),
-        variances=(values[:, :rank] - floors[:, None]).clamp_min(0),
-        floors=floors,
+    if method not in FITS:
+        raise UsageError(f"method expected one of {', '.join(FITS)}; got '{method}'")
+    if not images:
+        raise DataError("fitting a prior needs at least one image, got none")
+    for key, value in (("n_patches", n_patches), ("rank", rank)):
+        count(key, value)
+    vectors = sample_patches(images, count("size", size, low=2), n_patches, _numpy(seed))
+    mixture, evidence, facts = FITS[method](
+        vectors, count("n_components", n_components), rank, seed, progress
     )
+    card = {
+        "data": data or f"{len(images)} images",
+        "images": str(len(images)),
+        "patches": str(len(vectors)),
+        "seed": str(seed),
+        "method": method,
+        "n_components": str(n_components),
+        "rank": str(rank),
+        **facts,
+        "smallest_component": str(min(evidence.counts)),
+        "reliable": "yes" if evidence.reliable else "no",
+        **({"warnings": " ".join(evidence.warnings)} if evidence.warnings else {}),
+    }
+    return PatchPrior(mixture, size, min(4, size), name=name, card=card)
+
+
+def _numpy(seed: int) -> np.random.Generator:
+    return np.random.default_rng(count("seed", seed, low=0))
+
+
+Fit = Callable[
+    [torch.Tensor, int, int, int, Callable[[int, int], None] | None],
+    tuple[LowRankMixture, Evidence, dict[str, str]],
+]
+
+
+def _by_likelihood(
+    vectors: torch.Tensor,
+    n_components: int,
+    rank: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[LowRankMixture, Evidence, dict[str, str]]:
+    found = fit_mixture(
+        vectors,
+        n_components=n_components,
+        rank=rank,
+        generator=torch.Generator().manual_seed(seed),
+        n_sweeps=_N_SWEEPS,
+        n_annealed=0,  # worth it only with few vectors for each component
+        progress=progress,
+    )
+    return found.mixture, found.evidence, {"log_likelihood": f"{found.log_likelihood[-1]:.3f}"}
+
+
+def _by_subspaces(
+    vectors: torch.Tensor,
+    n_components: int,
+    rank: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[LowRankMixture, Evidence, dict[str, str]]:
+    found = fit_subspaces(
+        vectors,
+        n_components=n_components,
+        rank=rank,
+        generator=torch.Generator().manual_seed(seed),
+        n_restarts=2,
+        n_iterations=_N_SWEEPS,
+        progress=progress,
+    )
+    density = torch.cat([found.mixture.log_density(part, 0.0) for part in vectors.split(_BLOCK)])
+    facts = {"log_likelihood": f"{float(density.mean()):.3f}", "residual": f"{found.residual:.4f}"}
+    return found.mixture, found.evidence, facts
+
+
+FITS: Mapping[str, Fit] = {"em": _by_likelihood, "subspaces": _by_subspaces}
+"""How a mixture is fitted to patches, by name."""
