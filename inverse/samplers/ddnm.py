@@ -113,7 +113,7 @@ def ddnm(
         prior,
         generator=generator,
         n_samples=n_samples,
-        cg_iterations=cg_iterations or (_PSEUDOINVERSE_ITERATIONS if noiseless else 4),
+        cg_iterations=cg_iterations or (_PSEUDOINVERSE_ITERATIONS if noiseless else "adaptive"),
         progress=progress,
         callback=callback,
     )
@@ -129,7 +129,7 @@ def ddnm(
 
     def project(x: torch.Tensor, sigma: float, following: float) -> _Pair:
         z = run.denoise(x, sigma)
-        estimate = run.agree(z, 0.0, sigma, rtol=_PSEUDOINVERSE_RTOL)
+        estimate = run.agree(z, 0.0, rtol=_PSEUDOINVERSE_RTOL)
         return estimate, estimate + following * white(x, z, sigma)
 
     def correct(x: torch.Tensor, sigma: float, following: float) -> _Pair:
@@ -141,7 +141,7 @@ def ddnm(
         fresh = problem.operator.normal(run.white_noise())
         run.n_operator += 1
         rhs = run.backprojection + following * fresh + w * null
-        return z, run.agree(null, w, sigma, rhs)
+        return z, run.agree(null, w, rhs)
 
     step = project if noiseless else correct
     estimate = run.anneal(start + levels[0] * run.white_noise(), levels, step)

@@ -79,7 +79,7 @@ def dds(
         lambda in gamma = "auto".
     form : {"noisy", "noiseless"}
     cg_iterations : int or "adaptive"
-        Conjugate-gradient iterations a step, M in the paper; 4 by default.
+        Conjugate-gradient iterations a step, M in the paper; adaptive by default.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def dds(
         prior,
         generator=generator,
         n_samples=n_samples,
-        cg_iterations=cg_iterations or (5 if paper else 4),
+        cg_iterations=cg_iterations or (5 if paper else "adaptive"),
         progress=progress,
         callback=callback,
     )
@@ -121,7 +121,7 @@ def dds(
         z = run.denoise(x, sigma)
         eps = (x - z) / sigma
         mu = run.data_weight(sigma, weight) if inverse_gamma is None else inverse_gamma
-        estimate = run.agree(z, 0.0 if noiseless else mu, sigma)
+        estimate = run.agree(z, 0.0 if noiseless else mu)
         noise = math.sqrt(1 - eta**2) * eps
         if eta:
             noise = noise + eta * run.white_noise()

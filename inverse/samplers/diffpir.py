@@ -36,7 +36,7 @@ def diffpir(
     sigma_min: float | None = None,
     weight: float | None = None,
     zeta: float | None = None,
-    cg_iterations: CgIterations = 4,
+    cg_iterations: CgIterations = "adaptive",
 ) -> Reconstruction:
     """Sample by denoising, solving for the data, and re-noising what the solution implies.
 
@@ -111,7 +111,7 @@ def diffpir(
 
     def step(x: torch.Tensor, sigma: float, following: float) -> tuple[torch.Tensor, torch.Tensor]:
         z = run.denoise(x, sigma)
-        estimate = run.agree(z, run.data_weight(sigma, weight), sigma)
+        estimate = run.agree(z, run.data_weight(sigma, weight))
         noise = math.sqrt(1 - zeta) * (x - estimate) / sigma
         if zeta:
             noise = noise + math.sqrt(zeta) * run.white_noise()

@@ -27,7 +27,7 @@ def pnp_hqs(
     sigma_max: float = 0.2,
     sigma_min: float | None = None,
     weight: float = 0.6,
-    cg_iterations: CgIterations = 4,
+    cg_iterations: CgIterations = "adaptive",
 ) -> Reconstruction:
     """Alternate denoising and data consistency at falling noise levels.
 
@@ -83,7 +83,7 @@ def pnp_hqs(
     def step(x: torch.Tensor, sigma: float, following: float) -> tuple[torch.Tensor, torch.Tensor]:
         del following
         z = run.denoise(x, sigma)
-        moved = run.agree(z, run.data_weight(sigma, weight), sigma)
+        moved = run.agree(z, run.data_weight(sigma, weight))
         return moved, moved
 
     x = run.anneal(start, run.schedule(steps, sigma_max, sigma_min), step)

@@ -27,7 +27,8 @@ _RTOL = 1e-4
 _GOLDEN = (0.7548776662466927, 0.5698402909980532)
 _LEAST_WEIGHT = 1e-6  # keeps a data step definite when the data are taken to be without noise
 _ADAPTIVE_LIMIT = 30
-_ADAPTIVE_ERROR = 0.1
+_FORCING = 0.05
+_FORCING_OF_DRAWS = 1e-3  # what is not solved for is missing from the spread of the samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +147,7 @@ class Run:
             progress,
             callback,
         )
-        start = run._solve(run.backprojection[:1], _WARM_WEIGHT, None, _WARM_ITERATIONS).x
+        start = run._solve(run.backprojection[:1], _WARM_WEIGHT, _WARM_ITERATIONS, _RTOL).x
         run.phase = smooth_phase(start) if start.is_complex() else torch.ones_like(start)
         return run, start.expand_as(run.backprojection)
 
@@ -215,10 +216,9 @@ class Run:
         self,
         z: torch.Tensor,
         weight: float,
-        sigma: float,
         rhs: torch.Tensor | None = None,
         *,
-        rtol: float = _RTOL,
+        rtol: float | None = None,
     ) -> torch.Tensor:
         """argmin_x ||A x - y||^2 + weight ||x - z||^2, by conjugate gradients started at z.
 
@@ -228,27 +228,28 @@ class Run:
         weight : float
             Noise variance over the variance of z about the truth; 0 is least squares, in which
             only the number of iterations keeps x near z.
-        sigma : float
-            Noise level of the step, which the adaptive stop compares with.
         rhs : Tensor, optional
             Right-hand side of (A^H A + weight) x = rhs, when it is not A^H y + weight z.
-        rtol : float
-            The iteration also stops once its residual is this small relative to the right-hand
-            side.
+        rtol : float, optional
+            Share of the step's first residual at which the iteration stops; a twentieth where it is
+            adaptive, none where its number is fixed.
+
+        References
+        ----------
+        Dembo, Eisenstat and Steihaug 1982, doi:10.1137/0719025 (forcing terms: a step of an outer
+        iteration needs to be solved only as well as the outer iteration can use it)
         """
         b = torch.add(self.backprojection, z, alpha=weight) if rhs is None else rhs
-        if self.cg_iterations == "adaptive":
-            # ||x - x*|| <= ||r|| / weight, since no eigenvalue is below the weight.
-            per_system = math.prod(z.shape[1 + self.problem.n_batch_axes :])
-            size = math.sqrt(per_system * (2 if z.is_complex() else 1))
-            atol = _ADAPTIVE_ERROR * weight * sigma * size
-            limit = _ADAPTIVE_LIMIT
+        residual = b - torch.add(self.problem.operator.normal(z), z, alpha=weight)
+        self.n_operator += 1
+        if self.cg_iterations in (None, "adaptive"):
+            found = self._solve(residual, weight, _ADAPTIVE_LIMIT, rtol or _FORCING)
         else:
-            atol, limit = 0.0, int(self.cg_iterations or _ADAPTIVE_LIMIT)
-        x: torch.Tensor = self._solve(b, weight, z, limit, atol, rtol).x
+            found = self._solve(residual, weight, int(self.cg_iterations), rtol or 0.0)
+        x: torch.Tensor = z + found.x
         return x
 
-    def draw(self, z: torch.Tensor, deviation: float, sigma: float) -> torch.Tensor:
+    def draw(self, z: torch.Tensor, deviation: float) -> torch.Tensor:
         """Draw x ~ p(x | y, z) proportional to N(y; A x, s^2) N(x; z, r^2), exactly.
 
         Perturb and solve: (A^H A + w) x = A^H (y + s n1) + w (z + r n2), w = s^2 / r^2, whose
@@ -259,8 +260,6 @@ class Run:
         z : Tensor
         deviation : float
             r, in image units.
-        sigma : float
-            Noise level of the step, for the adaptive stop.
 
         References
         ----------
@@ -274,7 +273,7 @@ class Run:
         self.n_operator += 1
         rhs = self.backprojection + s * self.problem.operator.adjoint(n1)
         rhs = rhs + weight * (z + deviation * n2)
-        return self.agree(z, weight, sigma, rhs)
+        return self.agree(z, weight, rhs, rtol=_FORCING_OF_DRAWS)
 
     def white_noise(self) -> torch.Tensor:
         """White noise of unit standard deviation in each real component of the images."""
@@ -317,22 +316,12 @@ class Run:
             ),
         )
 
-    def _solve(
-        self,
-        b: torch.Tensor,
-        weight: float,
-        start: torch.Tensor | None,
-        maxiter: int,
-        atol: float = 0.0,
-        rtol: float = _RTOL,
-    ) -> Solution:
+    def _solve(self, b: torch.Tensor, weight: float, maxiter: int, rtol: float) -> Solution:
         normal = self.problem.operator.normal
         found = cg(
             (lambda v: torch.add(normal(v), v, alpha=weight)) if weight else normal,
             b,
-            x0=start,
             rtol=rtol,
-            atol=atol,
             maxiter=maxiter,
             n_batch_axes=1 + self.problem.n_batch_axes,
         )
