@@ -471,3 +471,17 @@ class TestArguments:
         A = library.array(np.array([[2.0, 1j], [-1j, 2.0]]))
         with pytest.raises(SolverError, match=r"A is complex .* Convert the right-hand side"):
             cg(A, library.array(np.ones(2)))
+
+
+def test_unverified_solve_saves_one_application_and_reports_the_recurrence() -> None:
+    rng = np.random.default_rng(3)
+    factor = rng.standard_normal((40, 40))
+    A = factor @ factor.T + 40 * np.eye(40)
+    b = rng.standard_normal((3, 40))
+    kwargs = {"rtol": 1e-8, "n_batch_axes": 1}
+    checked, trusted = cg(A, b, **kwargs), cg(A, b, verify=False, **kwargs)
+    assert trusted.n_operator == checked.n_operator - 1
+    assert np.array_equal(trusted.x, checked.x)
+    assert trusted.status == checked.status == (Status.CONVERGED,) * 3
+    residual = np.linalg.norm(b - trusted.x @ A.T, axis=1)
+    np.testing.assert_allclose(trusted.residual_norm, residual, rtol=1e-4)
