@@ -9,13 +9,15 @@ import torch
 
 from inverse.errors import UsageError
 
-__all__ = ["EMBEDDED", "Prior", "load_prior"]
+__all__ = ["BUILT_IN", "EMBEDDED", "Prior", "load_prior"]
 
 EMBEDDED = "natural"
 """The prior that is used when nobody names one."""
 
 _WEIGHTS = Path(__file__).parent / "weights"
 _NETWORKS = ("brain", "ct")  # folders in `_WEIGHTS`
+BUILT_IN = (EMBEDDED, *_NETWORKS)
+"""The names that are no files."""
 
 
 @runtime_checkable
@@ -99,7 +101,7 @@ def load_prior(prior: str | Path | Prior | None) -> Prior:
     if path.is_dir():
         return UNetPrior.load(path)
     if not path.is_file():
-        names = ", ".join(f"'{name}'" for name in (EMBEDDED, *_NETWORKS))
+        names = ", ".join(f"'{name}'" for name in BUILT_IN)
         raise UsageError(f"there is no prior '{path.name}': expected {names}, a file or a folder")
     return PatchPrior.load(path)
 

