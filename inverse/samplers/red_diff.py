@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from inverse.methods import Progress, register
@@ -14,8 +16,47 @@ from inverse.settings import number
 
 __all__ = ["red_diff"]
 
-_BETAS = (0.9, 0.99)  # of the released code
 _PAPER_WEIGHT = 0.25
+
+
+@dataclass(slots=True, eq=False)
+class _Adam:
+    """Adam with the constants of the released code, by component: real and imaginary parts alone.
+
+    Written out because importing torch.optim costs seconds.
+
+    References
+    ----------
+    Kingma and Ba 2015, arXiv 1412.6980, algorithm 1
+    """
+
+    first: torch.Tensor
+    second: torch.Tensor
+    count: int = 0
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+
+    @classmethod
+    def like(cls, image: torch.Tensor) -> _Adam:
+        """Return an optimiser that has seen nothing."""
+        zero = torch.zeros_like(_components(image))
+        return cls(zero, zero)
+
+    def direction(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return what to subtract for each unit of the learning rate."""
+        g = _components(gradient)
+        self.count += 1
+        self.first = self.beta1 * self.first + (1 - self.beta1) * g
+        self.second = self.beta2 * self.second + (1 - self.beta2) * g.square()
+        mean = self.first / (1 - self.beta1**self.count)
+        spread = (self.second / (1 - self.beta2**self.count)).sqrt()
+        found = mean / (spread + self.epsilon)
+        return torch.view_as_complex(found) if gradient.is_complex() else found
+
+
+def _components(image: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_real(image) if image.is_complex() else image
 
 
 @register("red_diff", prior=True)
@@ -98,19 +139,16 @@ def red_diff(
         callback=callback,
     )
     levels = run.vp_schedule(steps) if paper else run.schedule(steps, sigma_max, sigma_min)
-    image = start.clone()
-    adam = torch.optim.Adam([image], lr=rate, betas=_BETAS)
+    adam = _Adam.like(start)
 
     def step(x: torch.Tensor, sigma: float, following: float) -> tuple[torch.Tensor, torch.Tensor]:
         del following
         z = run.denoise(x + sigma * run.white_noise(), sigma)
         pull = weight if paper else run.data_weight(sigma, weight)
         run.n_operator += 1
-        image.grad = problem.operator.normal(x) - run.backprojection + pull * (x - z)
-        if not paper:
-            adam.param_groups[0]["lr"] = rate * sigma / levels[0]
-        adam.step()
-        moved = image.clone()
+        gradient = problem.operator.normal(x) - run.backprojection + pull * (x - z)
+        length = rate if paper else rate * sigma / levels[0]
+        moved = x - length * adam.direction(gradient)
         return moved, moved
 
     estimate = run.anneal(start, levels, step)
