@@ -145,7 +145,9 @@ class Options:
     parts: tuple[str, ...]
 
 
-def parse_options(about: str | None, parts: tuple[str, ...] = ()) -> Options:
+def parse_options(
+    about: str | None, parts: tuple[str, ...] = (), default: tuple[str, ...] | None = None
+) -> Options:
     """Read the command line.
 
     Parameters
@@ -154,6 +156,8 @@ def parse_options(about: str | None, parts: tuple[str, ...] = ()) -> Options:
         The module's docstring.
     parts : tuple of str
         Parts of the benchmark that can be named to run only them.
+    default : tuple of str, optional
+        What runs when none is named; all of them by default.
     """
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=about, formatter_class=formatter)
@@ -162,9 +166,10 @@ def parse_options(about: str | None, parts: tuple[str, ...] = ()) -> Options:
     parser.add_argument("--pictures", type=Path, help="write pictures of the images here")
     add_cache_option(parser)
     if parts:
-        parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; default: all")
+        shown = "all" if default is None else ", ".join(default)
+        parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; default: {shown}")
     given = parser.parse_args()
-    chosen = tuple(getattr(given, "parts", ())) or parts
+    chosen = tuple(getattr(given, "parts", ())) or default or parts
     if unknown := set(chosen) - set(parts):
         parser.error(f"there is no part {', '.join(sorted(unknown))}; known are {', '.join(parts)}")
     return Options(load_prior(given.prior), given.cache, given.quick, given.pictures, chosen)
