@@ -55,19 +55,17 @@ class Evidence:
         ]
         found = []
         if few:
-            least = min(self.counts[k] for k in few)
             found.append(
-                f"{_numbered(few)} of {len(self.counts)} with {least} or more vectors, no more "
-                f"than the rank {self.rank}: any such vectors fit a subspace. Use more data, or "
-                f"fewer components."
+                f"{self._of_all(few)} rest on no more vectors than their rank {self.rank} (the "
+                f"smallest on {min(self.counts[k] for k in few)}): any such vectors fit a "
+                f"subspace. Use more data, or fewer components."
             )
         if unstable:
             k = min(unstable, key=lambda k: self.held_out[k] / self.captured[k])
             found.append(
-                f"{_numbered(unstable)} of {len(self.counts)} explaining new vectors worse than "
-                f"those fitted ({self.held_out[k]:.0%} against {self.captured[k]:.0%} of the "
-                f"energy): too few vectors, or not subspaces of rank {self.rank}. Use more data, "
-                f"or a lower rank."
+                f"{self._of_all(unstable)} explain new vectors worse than those fitted (at worst "
+                f"{self.held_out[k]:.0%} of their energy against {self.captured[k]:.0%}): too few "
+                f"vectors, or not subspaces of rank {self.rank}. Use more data, or a lower rank."
             )
         return tuple(found)
 
@@ -76,9 +74,9 @@ class Evidence:
         """Whether every subspace is determined by its vectors."""
         return not self.warnings
 
-
-def _numbered(components: list[int]) -> str:
-    return f"{len(components)} component{'s' if len(components) > 1 else ''}"
+    def _of_all(self, components: list[int]) -> str:
+        share = sum(self.counts[k] for k in components) / sum(self.counts)
+        return f"{len(components)} of {len(self.counts)} components, {share:.2g} of all vectors,"
 
 
 def leading_axes(vectors: torch.Tensor, rank: int) -> torch.Tensor:

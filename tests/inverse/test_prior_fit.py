@@ -94,12 +94,13 @@ def test_warnings_say_which_component_lacks_what() -> None:
     assert Evidence(3, (40, 50), (0.99, 0.98), (0.98, 0.97)).reliable
     few = Evidence(3, (40, 3), (0.99, 1.0), (0.98, 0.2)).warnings
     assert len(few) == 1
-    assert "1 component of 2" in few[0]
-    assert "no more than the rank 3" in few[0]
+    assert (
+        "1 of 2 components, 0.07 of all vectors, rest on no more vectors than their rank" in few[0]
+    )
     assert Evidence(3, (40, 0), (0.99, 0.0), (0.98, 0.0)).reliable, "empty: not judged"
     unstable = Evidence(3, (40, 8), (0.99, 1.0), (0.98, 0.6)).warnings
     assert len(unstable) == 1
-    assert "60% against 100%" in unstable[0]
+    assert "60% of their energy against 100%" in unstable[0]
 
 
 def test_patches_are_mean_free_and_reproducible() -> None:
