@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,10 +15,21 @@ from inverse.io.atomic import replacing
 from inverse.io.untrusted import reading
 from inverse.training.plan import TrainingPlan
 
-__all__ = ["Checkpoint", "saved_step"]
+__all__ = ["Checkpoint", "disk_errors", "saved_step"]
 
 _FORMAT = "inverse-suite training state 1"
 _GROWING = ("steps",)  # a run may be made longer, nothing else of its plan may change
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Let a full disk be an `OSError` also where safetensors met it."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def saved_step(path: Path) -> int:
@@ -68,7 +81,13 @@ class Checkpoint:
         self._scaler = scaler
 
     def save(self, path: Path, step: int, plan: TrainingPlan, fingerprint: str) -> None:
-        """Write the state after `step` steps, atomically."""
+        """Write the state after `step` steps, atomically.
+
+        Raises
+        ------
+        ResourceError
+            If it cannot be written; what was there is kept.
+        """
         from safetensors.torch import save_file
 
         tensors = {}
@@ -88,7 +107,7 @@ class Checkpoint:
         if self._scaler is not None:
             about["scaler"] = json.dumps(self._scaler.state_dict())
         packed = {key: value.cpu().contiguous() for key, value in tensors.items()}
-        with replacing(path) as temporary:
+        with replacing(path) as temporary, disk_errors():
             save_file(packed, temporary, metadata=about)
 
     def load(self, path: Path, plan: TrainingPlan, fingerprint: str) -> int:

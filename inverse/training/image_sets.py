@@ -123,9 +123,9 @@ def read_images(
             if stack.images.dtype.kind == "c" and scale != "peak":
                 raise DataError(f"{stack.label}: complex images expected --scale peak")
             for image, subject in zip(stack.images, _subjects(stack), strict=True):
-                kept = SCALES[scale](image if keep_borders else _without_border(image))
+                kept = image if keep_borders else _without_border(image)
                 if min(kept.shape) >= smallest:
-                    images.append(kept)
+                    images.append(SCALES[scale](kept))
                     subjects.append(numbers.setdefault(subject, next(unused)))
             sources[stack.label] = sha256(stack.path)
     if not images:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from inverse.errors import ConvergenceError, ResourceError, UsageError
+from inverse.io.atomic import check_writable
 from inverse.training.card import About, TrainedOn, model_card
 from inverse.training.checkpoint import Checkpoint
 from inverse.training.crops import Batch, batches, large_images
@@ -92,6 +93,8 @@ def train(
         If the packages for training are missing, or the folder cannot be written.
     """
     _check(mixed_precision, cpu, save_every)
+    check_writable(folder)
+    folder.mkdir(exist_ok=True)
     with _accelerator(folder, mixed_precision, cpu) as accelerator:
         if plan.batch % accelerator.num_processes:
             raise UsageError(

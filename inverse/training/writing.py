@@ -10,6 +10,7 @@ import torch
 
 from inverse.io.atomic import replacing_folder
 from inverse.training.card import UNITS
+from inverse.training.checkpoint import disk_errors
 from inverse.training.network import build_network
 from inverse.training.plan import TrainingPlan
 
@@ -59,7 +60,7 @@ def write_prior(
         sigma_min=_SMALLEST_SIGMA, sigma_max=plan.noise_range[1], sigma_data=plan.sigma_data
     )
     about = {"name": name, "units": UNITS.get(scale, scale), "scale": 1.0, "offset": 0.0}
-    with torch.no_grad(), replacing_folder(folder) as temporary:
+    with torch.no_grad(), replacing_folder(folder) as temporary, disk_errors():
         # half(), because to(float16) of diffusers advises loading the network in that type.
         half.half().save_pretrained(temporary / "unet", variant="fp16")
         scheduler.save_pretrained(temporary / "scheduler")
