@@ -89,7 +89,8 @@ def ddnm(
     form : {"noisy", "noiseless"}
         Data without noise (noise_std = 0) are always treated by the second.
     cg_iterations : int or "adaptive"
-        Conjugate-gradient iterations a step; by default 4 with noise, 30 for the pseudoinverse.
+        Conjugate-gradient iterations a step; by default adaptive with noise, at most 30 for the
+        pseudoinverse.
 
     Returns
     -------
@@ -145,4 +146,5 @@ def ddnm(
 
     step = project if noiseless else correct
     estimate = run.anneal(start + levels[0] * run.white_noise(), levels, step)
-    return run.finished(estimate, "ddnm", {"preset": preset, "eta": eta, "form": form})
+    settings = {"steps": steps, "preset": preset, "eta": eta, "form": form}
+    return run.finished(estimate, "ddnm", settings)

@@ -173,4 +173,5 @@ def ddrm(
 
     first = measured.start(svd.image_coefficients(start), levels[0], noise())
     estimate = run.anneal(svd.image(first), levels, step)
-    return run.finished(estimate, "ddrm", {"preset": preset, "eta": shares[0], "eta_b": shares[1]})
+    settings = {"steps": steps, "preset": preset, "eta": shares[0], "eta_b": shares[1]}
+    return run.finished(estimate, "ddrm", settings)

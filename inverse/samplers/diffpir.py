@@ -118,4 +118,5 @@ def diffpir(
         return estimate, estimate + following * noise
 
     estimate = run.anneal(start + levels[0] * run.white_noise(), levels, step)
-    return run.finished(estimate, "diffpir", {"preset": preset, "weight": weight, "zeta": zeta})
+    settings = {"steps": steps, "preset": preset, "weight": weight, "zeta": zeta}
+    return run.finished(estimate, "diffpir", settings)

@@ -152,5 +152,5 @@ def red_diff(
         return moved, moved
 
     estimate = run.anneal(start, levels, step)
-    settings = {"preset": preset, "weight": weight, "learning_rate": rate}
+    settings = {"steps": steps, "preset": preset, "weight": weight, "learning_rate": rate}
     return run.finished(estimate, "red_diff", settings)

@@ -508,6 +508,27 @@ def test_published_levels_stop_where_the_prior_does() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sampler", "preset"),
+    [
+        (diffpir, "diffpir-paper"),
+        (ddnm, "ddnm-paper"),
+        (ddrm, "ddrm-paper"),
+        (red_diff, "red-diff-paper"),
+    ],
+)
+def test_published_settings_are_recorded_so_that_they_repeat(
+    sampler: type[ddrm], preset: str
+) -> None:
+    """Levels that the prior does not know are left out; the steps asked for are what counts."""
+    problem, prior = gaussian("inpainting").problem, ConstantPrior(0.3, largest_sigma=1.0)
+    first = sampler(problem, prior, preset=preset, steps=12)
+    assert first.settings["steps"] == 12
+    assert first.diagnostics.n_denoiser < 12
+    recorded = {key: value for key, value in first.settings.items() if key != "prior"}
+    assert sampler(problem, prior, **recorded).image.tobytes() == first.image.tobytes()
+
+
+@pytest.mark.parametrize(
     ("sampler", "settings", "message"),
     [
         (diffpir, {"preset": "paper"}, r"preset expected one of measured-noise, diffpir-paper"),
