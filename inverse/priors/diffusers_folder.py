@@ -103,7 +103,7 @@ def read_network(folder: Path, dtype: torch.dtype) -> UNet2DModel:
     Parameters
     ----------
     folder : Path
-        Holds ``unet/``, or is it.
+        Holds ``unet/``, or the network itself.
     dtype : dtype
         Of the weights in memory.
 
@@ -167,9 +167,11 @@ def _filled(
             f"{unet}: the weights do not fit config.json in {len(differing)} of {len(wanted)} "
             f"tensors, first {differing[0][:80]!r}; both must come from the same network"
         )
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise DataError(f"{unet}: the weights hold NaN or infinity")
-    network.load_state_dict({key: _laid_out(tensors[key], dtype) for key in wanted}, assign=True)
+    with reading(unet, "weights"):
+        weights = {key: _laid_out(tensors[key], dtype) for key in wanted}
+    if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+        raise DataError(f"{unet}: the weights hold NaN or infinity in {dtype}")
+    network.load_state_dict(weights, assign=True)
     if any(buffer.is_meta for buffer in network.buffers()):
         raise DataError(f"{unet}: the network has blocks with fixed filters, which are not read")
     network.requires_grad_(False).eval()

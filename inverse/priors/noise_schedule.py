@@ -72,8 +72,7 @@ def read_parametrisation(folder: Path, network: UNet2DModel) -> Parametrisation:
     Parameters
     ----------
     folder : Path
-        Holds ``scheduler/scheduler_config.json`` or ``scheduler_config.json``; where the folder
-        is ``unet`` itself, the first may be beside it.
+        Holds ``scheduler/scheduler_config.json`` or ``scheduler_config.json``.
     network : UNet2DModel
         Its time embedding says which noise labels it can take.
 
@@ -83,10 +82,7 @@ def read_parametrisation(folder: Path, network: UNet2DModel) -> Parametrisation:
         If there is none, its class or prediction is not known here, or it does not fit the
         network.
     """
-    places = [folder / "scheduler", folder]
-    if not (folder / "unet").is_dir():
-        places.append(folder.parent / "scheduler")
-    files = [place / "scheduler_config.json" for place in places]
+    files = [place / "scheduler_config.json" for place in (folder / "scheduler", folder)]
     path = next((file for file in files if file.is_file()), None)
     if path is None:
         raise DataError(

@@ -103,7 +103,8 @@ class UNetPrior:
         Parameters
         ----------
         folder : Path
-            The pipeline's folder, or ``unet`` in it.
+            The pipeline's folder, or ``unet`` in it; or one that holds the network, the
+            scheduler's configuration and the card side by side.
         dtype : dtype
             Of the weights in memory, whatever they are in the file.
         autocast : bool
@@ -115,6 +116,8 @@ class UNetPrior:
             If a part is missing, damaged or not supported.
         """
         folder = Path(folder)
+        if folder.name == "unet" and (folder / "config.json").is_file():
+            folder = folder.parent  # where the schedule and the scale are, without which it is lost
         card = read_card(folder)
         network = read_network(folder, dtype)
         parametrisation = read_parametrisation(folder, network)

@@ -379,14 +379,28 @@ def test_wrong_images_and_noise_levels_are_refused(folder: Folder) -> None:
         pair.denoise(images(8, 8), 0.1)
 
 
-def test_the_folder_may_be_unet_itself_and_old_attention_is_renamed(folder: Folder) -> None:
+def test_the_folder_may_be_unet_itself_or_hold_all_side_by_side(folder: Folder) -> None:
+    """The scale must not be lost on the way: the result would be wrong without a word."""
+    path, x = folder(), images(16, 16)
+    (path / "prior.json").write_text('{"scale": 2, "offset": -1, "name": "knee"}')
+    expected = load_prior(path).denoise(x, 0.1)
+    inside = load_prior(path / "unet")
+    assert inside.name == "knee"
+    assert torch.equal(inside.denoise(x, 0.1), expected)
+    (path / "scheduler" / "scheduler_config.json").rename(path / "scheduler_config.json")
+    for file in (path / "unet").iterdir():
+        file.rename(path / file.name)
+    (path / "unet").rmdir()
+    assert torch.equal(load_prior(path).denoise(x, 0.1), expected)
+
+
+def test_old_names_of_attention_are_understood(folder: Folder) -> None:
     net = network(
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"), add_attention=True
     )
     path = folder(net)
     x = images(16, 16)
     expected = load_prior(path).denoise(x, 0.1)
-    assert torch.equal(load_prior(path / "unet").denoise(x, 0.1), expected)
     weights = path / "unet" / WEIGHTS
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     tensors = load_file(weights)
@@ -436,6 +450,13 @@ def test_hostile_settings_are_refused(
 def test_networks_that_do_not_fit_are_refused(folder: Folder) -> None:
     with pytest.raises(DataError, match=r"expected 1 or 2 image channels, .* got 3 inputs and 3"):
         load_prior(folder(network(3, 3)))
+    fixed = network(
+        block_out_channels=(32,) * 3,
+        down_block_types=("KDownBlock2D",) * 3,
+        up_block_types=("KUpBlock2D",) * 3,
+    )
+    with pytest.raises(DataError, match="blocks with fixed filters, which are not read"):
+        load_prior(folder(fixed, name="k"))
     fourier = network(time_embedding_type="fourier")
     with pytest.raises(DataError, match="Fourier features of sigma expected ScoreSdeVeScheduler"):
         load_prior(folder(fourier, name="f"))
@@ -461,6 +482,9 @@ def test_damaged_folders_are_refused(folder: Folder, tmp_path: Path) -> None:
     save_file({**tensors, "conv_in.bias": torch.full((8,), math.nan)}, weights)
     with pytest.raises(DataError, match="the weights hold NaN or infinity"):
         load_prior(path)
+    eighth = {key: value.to(torch.float8_e4m3fn) for key, value in tensors.items()}
+    save_file(eighth, weights)
+    assert load_prior(path).denoise(images(8, 8), 0.1).isfinite().all()
     save_file({**tensors, "stowaway": torch.ones(1)}, weights)
     with pytest.raises(DataError, match=r"do not fit config.json in 1 of .* first 'stowaway'"):
         load_prior(path)
