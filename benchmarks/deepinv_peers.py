@@ -231,7 +231,7 @@ def _denoiser(deepinv: Any, prior: Prior) -> Any:  # noqa: ANN401 -- deepinv is 
     better than what it would make of a noise level that it has never seen.
     """
 
-    class OurDenoiser(deepinv.models.Denoiser):  # type: ignore[misc] -- not typed
+    class OurDenoiser(deepinv.models.Denoiser):  # type: ignore[misc]
         def forward(self, x: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
             level = float(torch.as_tensor(sigma).reshape(-1)[0])
             known = min(level, prior.largest_sigma)
@@ -248,7 +248,7 @@ def _physics(deepinv: Any, problem: Problem, channels: Channels) -> Any:  # noqa
     to_real: Callable[[torch.Tensor], torch.Tensor]
     to_real = torch.view_as_real if is_complex else lambda y: y
 
-    class OurPhysics(deepinv.physics.LinearPhysics):  # type: ignore[misc] -- not typed
+    class OurPhysics(deepinv.physics.LinearPhysics):  # type: ignore[misc]
         def A(self, x: torch.Tensor, **_: object) -> torch.Tensor:  # noqa: N802 -- its name
             return to_real(operator(channels.unknown(x)))
 

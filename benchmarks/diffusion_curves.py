@@ -21,9 +21,9 @@ TOLERATED = -0.1  # dB
 def main() -> None:
     options = parse_options(__doc__)
     settings = [s for s in rate_sweep(quick=options.quick) if s.seed == 0 and s.rate == RATES[0]]
-    steps = STEPS[:1] if options.quick else STEPS
+    settings, steps = (settings[:1], STEPS[:1]) if options.quick else (settings, STEPS)
     scores: dict[tuple[int, int | str], list[Score]] = {}
-    for setting in settings[:1] if options.quick else settings:
+    for setting in settings:
         case = setting.case()
         problem = chain(case.kspace, case.mask, case.noise_scan).problem
         for n in steps:

@@ -139,7 +139,8 @@ def best_tv(case: Case) -> Oracle:
         )
         assert "tolerance" in found.diagnostics.status, f"TV did not converge: {found.diagnostics}"
         counts[factor] = found.diagnostics.n_operator
-        return found.image[0]
+        image: Array = found.image[0]
+        return image
 
     best = best_of(at, TV_FACTORS, lambda image: psnr(image, case.truth), largest=True)
     edge = ", edge of the ladder" if best.at_edge else ""

@@ -47,7 +47,8 @@ Scores = dict[str, dict[str, list[Score]]]  # by row, by group of cases
 PLAIN = ("zero_filled", "cg_sense", "tv")
 POINT_ESTIMATES = ("pnp_hqs",)  # what the targets are about
 LIGHT = ("pnp_hqs", "diffpir", "dds")
-GAINS = {  # the prior and R, then dB over oracle TV and oracle CG-SENSE
+Gains = tuple[float | None, float | None]  # dB over oracle TV, over oracle CG-SENSE
+GAINS: dict[str, dict[float, Gains]] = {  # by prior and R
     "network": {4.0: (3.0, 7.0), 6.0: (2.3, None)},
     "natural": {4.0: (0.0, None), 6.0: (None, None)},
 }

@@ -1,7 +1,7 @@
 """Diffusion priors on real k-space: the phantom at R3 and R4, the brain by hidden samples.
 
 The network has seen neither a phantom nor these scanners. It must not be worse than L1-wavelet,
-which knows nothing at all.
+which knows nothing at all, or `auto`, which chooses the prior itself, must notice and say so.
 
     python -m benchmarks.diffusion_real [--prior PRIOR] [--quick] [phantom] [brain]
 """
@@ -9,6 +9,7 @@ which knows nothing at all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +32,16 @@ FLOOR = "l1_wavelet"
 PLAIN = ("zero_filled", "cg_sense", FLOOR, "tv")
 SAMPLERS = ("pnp_hqs", "diffpir", "dds")
 QUICK = ("pnp_hqs",)
-JUDGED = ("auto", "pnp_hqs")
+JUDGED = ("auto", "pnp_hqs, network")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one method on one measurement: its error, its cost, why it was chosen."""
+
+    error: float
+    seconds: float
+    why: str
 
 
 def contenders(options: Options) -> dict[str, tuple[str, Prior | None]]:
@@ -40,25 +50,26 @@ def contenders(options: Options) -> dict[str, tuple[str, Prior | None]]:
     found: dict[str, tuple[str, Prior | None]] = {name: (name, None) for name in PLAIN}
     natural = load_prior("natural")
     found |= {f"{name}, natural": (name, natural) for name in samplers}
-    found |= {f"{name}, network": (name, options.prior) for name in ("auto", *samplers)}
-    return found
+    found |= {f"{name}, network": (name, options.prior) for name in samplers}
+    return found | {"auto": ("auto", None)}
 
 
 def run(
     made: Chain, options: Options, score: Callable[[Array], float], shown: dict[str, Array]
-) -> dict[str, tuple[float, float]]:
-    """Return label -> (error, CPU seconds) of everybody on one measurement."""
+) -> dict[str, Outcome]:
+    """Run everybody on one measurement."""
     found = {}
     for label, (method, prior) in contenders(options).items():
         started = cpu_seconds()
-        image = inverse.reconstruct(made.problem, method=method, prior=prior, seed=0).image[0]
+        done = inverse.reconstruct(made.problem, method=method, prior=prior, seed=0)
         seconds = cpu_seconds() - started
-        found[label] = (score(image), seconds)
-        shown[label] = image
+        shown[label] = done.image[0]
+        found[label] = Outcome(score(shown[label]), seconds, str(done.provenance["why"]))
+        print(label, found[label], flush=True)
     return found
 
 
-def phantom(options: Options) -> list[dict[str, tuple[float, float]]]:
+def phantom(options: Options) -> list[dict[str, Outcome]]:
     """Errors against the fully sampled phantom, by mask."""
     images = coil_images()
     inside = support(images)
@@ -75,7 +86,7 @@ def phantom(options: Options) -> list[dict[str, tuple[float, float]]]:
     return found
 
 
-def brain(options: Options) -> list[dict[str, tuple[float, float]]]:
+def brain(options: Options) -> list[dict[str, Outcome]]:
     """Errors of predicted hidden samples, by file."""
     found = []
     for name in FILES:
@@ -115,12 +126,14 @@ def main() -> None:
     columns = [column for part in options.parts for column in PARTS[part][0](options)]
     names = [name for part in options.parts for name in PARTS[part][1]]
     for label in columns[0]:
-        errors = [column[label][0] for column in columns]
-        table.add(label, *errors, float(np.mean([column[label][1] for column in columns])))
-    for method in JUDGED:
+        errors = [column[label].error for column in columns]
+        table.add(label, *errors, float(np.mean([column[label].seconds for column in columns])))
+    for label in JUDGED:
         for name, column in zip(names, columns, strict=True):
-            what = f"{method}, network, {name}, against {FLOOR}"
-            table.judge(what, column[f"{method}, network"][0], column[FLOOR][0])
+            what = f"{label}, {name}, against {FLOOR}"
+            table.judge(what, column[label].error, column[FLOOR].error)
+    for name, column in zip(names, columns, strict=True):
+        table.verdicts.append(f"auto on {name}: {column['auto'].why}")
     if options.quick:
         print(table.markdown())
     else:

@@ -81,7 +81,7 @@ def score_image(
     from skimage.metrics import structural_similarity
 
     found, wanted = np.abs(image).astype(float), np.abs(truth).astype(float)
-    similarity = structural_similarity(
+    similarity = structural_similarity(  # type: ignore[no-untyped-call]
         found, wanted, data_range=wanted.max(), gaussian_weights=True, use_sample_covariance=False
     )
     error = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
@@ -109,7 +109,7 @@ def run_method(
         Of the method; none in the tables that claim that none is needed.
     """
     started = cpu_seconds()
-    found = inverse.reconstruct(problem, method=method, prior=prior, seed=0, **settings)
+    found = inverse.reconstruct(problem, method=method, prior=prior, **settings)  # type: ignore[arg-type]
     seconds = cpu_seconds() - started
     image = found.image[0]
     spent = found.diagnostics

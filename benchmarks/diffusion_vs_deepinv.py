@@ -53,7 +53,10 @@ from operators.mri import Sense
 RATE, NOISE = 4.0, 0.01
 DIFFPIR_STEPS, DIFFPIR_WEIGHTS = 20, (0.5, 3.0, 7.0, 25.0)
 DPS_STEPS = 100
-DPS_WEIGHTS = {"norm": (0.3, 1.0, 3.0, 10.0, 30.0), "annealed": (0.1, 0.3, 1.0, 3.0, 10.0)}
+DPS_WEIGHTS: dict[str, tuple[float, ...]] = {
+    "norm": (0.3, 1.0, 3.0, 10.0, 30.0),
+    "annealed": (0.1, 0.3, 1.0, 3.0, 10.0),
+}
 OURS = ("pnp_hqs", "diffpir", "dds")
 REFERENCE = "ours pnp_hqs"
 KINDS = ("real", "complex")

@@ -24,8 +24,8 @@ from inverse.calibrating import calibrate
 from inverse.calibration import Calibration
 
 # Three classes of images: 0-63, 64-116, 117-178.
-CALIBRATION = (5, 20, 68, 82, 120, 132)
-TEST = (45, 60, 107, 114, 160, 175)
+CALIBRATION: tuple[int, ...] = (5, 20, 68, 82, 120, 132)
+TEST: tuple[int, ...] = (45, 60, 107, 114, 160, 175)
 METHODS = ("dds", "diffpir", "pnp_dm", "daps", "pigdm")
 DEFAULT = ("dds", "diffpir")
 SAMPLES = 16
