@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inverse.conditions import Conditions
+from inverse.conditions import Conditions, acceleration_in
 from inverse.errors import DataError, UsageError
 from inverse.posterior import Interval, Posterior
+from inverse.problem import Problem
 from inverse.provenance import json_ready
 from inverse.reconstruction import Reconstruction
 
@@ -118,6 +119,16 @@ class Calibration:
         origin = f"calibrated on {self.n_slices} slices whose truth was known"
         interval = Interval(self.level, low, high, origin)
         return replace(reconstruction, posterior=posterior.with_interval(interval))
+
+    def check_problem(self, problem: Problem) -> None:
+        """Refuse a problem whose images the calibration does not serve, before they are made.
+
+        Raises
+        ------
+        UsageError
+            If its acceleration is another.
+        """
+        self.conditions.refuse_others(Conditions(acceleration=acceleration_in(problem.notes)))
 
     def save(self, path: str | Path) -> Path:
         """Write the calibration as JSON and return its path.

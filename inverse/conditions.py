@@ -12,7 +12,7 @@ from inverse.errors import UsageError
 from inverse.provenance import json_ready
 from inverse.reconstruction import Reconstruction
 
-__all__ = ["Conditions"]
+__all__ = ["Conditions", "acceleration_in"]
 
 _FOLLOW_THE_NOISE = ("prior", "n_samples", "sigma_min", "sigma_max")
 _SAME_ACCELERATION = 1.1
@@ -58,7 +58,6 @@ class Conditions:
         )
         used = reconstruction.settings
         prior = recipe.get("prior") or used.get("prior")
-        acceleration = preparation.get("acceleration")
         posterior = reconstruction.posterior
         peak = float(np.abs(reconstruction.image).max(initial=0.0))
         noise = reconstruction.diagnostics.noise_std
@@ -68,7 +67,7 @@ class Conditions:
             method=reconstruction.method,
             prior=None if prior is None else str(prior),
             n_samples=None if posterior is None else len(posterior.samples),
-            acceleration=float(acceleration) if isinstance(acceleration, int | float) else None,
+            acceleration=acceleration_in(preparation),
             noise=noise / peak if math.isfinite(noise) and peak > 0 else None,
             settings=plain if isinstance(plain, dict) else {},
         )
@@ -124,6 +123,18 @@ class Conditions:
                 f"the calibration expected images made with {'; '.join(different)}; calibrate on "
                 f"images made like this one"
             )
+
+
+def acceleration_in(notes: Mapping[str, object]) -> float | None:
+    """Return the acceleration that preparation noted, if it did.
+
+    Examples
+    --------
+    >>> acceleration_in({"acceleration": 4}), acceleration_in({})
+    (4.0, None)
+    """
+    found = notes.get("acceleration")
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _by_name(

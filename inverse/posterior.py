@@ -16,9 +16,19 @@ from inverse.problem import Problem
 from inverse.settings import number
 from solvers import cg
 
-__all__ = ["Interval", "Posterior", "dispersion", "object_mask", "share_of", "undetermined"]
+__all__ = [
+    "LEVEL",
+    "Interval",
+    "Posterior",
+    "dispersion",
+    "object_mask",
+    "share_of",
+    "undetermined",
+]
 
-_LEVEL = 0.9
+LEVEL = 0.9
+"""Of intervals when nobody asks for another."""
+
 _OBJECT_FRACTION = 0.1
 _OBJECT_SMOOTHING = 2.0
 _LEAST_WEIGHT = 1e-5  # below it single precision no longer tells what the data say from rounding
@@ -126,7 +136,7 @@ class Posterior:
         level = number("level", level, high=1.0)
         return np.asarray(np.quantile(self.values, level, axis=0, method="weibull"))
 
-    def interval(self, level: float = _LEVEL) -> Interval:
+    def interval(self, level: float = LEVEL) -> Interval:
         """Range between the quantiles at (1 - level) / 2 and (1 + level) / 2.
 
         From n samples it holds at most (n - 1) / (n + 1) of the truth even if each is an exact draw

@@ -33,6 +33,7 @@ __all__ = [
     "record",
     "sha256_of_array",
     "sha256_of_file",
+    "sha256_of_folder",
 ]
 
 SCHEMA = "inverse-suite provenance 1"
@@ -297,6 +298,13 @@ def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_folder(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of all files in a folder, in hexadecimal."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = (f"{sha256_of_file(file)}  {file.relative_to(folder).as_posix()}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def sha256_of_array(values: NDArray[np.generic]) -> str:

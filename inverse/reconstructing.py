@@ -11,11 +11,13 @@ import torch
 
 from inverse.errors import ConvergenceError, UsageError
 from inverse.methods import Progress, check_settings, find, settings_of, takes_prior
+from inverse.mri.prior_choice import choose_prior
 from inverse.priors import Prior, load_prior
-from inverse.priors.base import EMBEDDED
+from inverse.priors.base import AUTO, BUILT_IN, EMBEDDED, is_installed
 from inverse.problem import Problem
-from inverse.provenance import Recipe, record, sha256_of_file
+from inverse.provenance import Recipe, record, sha256_of_file, sha256_of_folder
 from inverse.reconstruction import Reconstruction
+from operators.mri import Sense
 
 __all__ = ["choose", "reconstruct"]
 
@@ -62,8 +64,10 @@ def reconstruct(
     method : str
         "auto" or a name in `inverse.methods.METHODS`.
     prior : str, path or Prior, optional
-        "natural" (the default), "brain" or "ct" inside the package, a prior's file or folder, or an
-        object with `denoise`.
+        "natural", "brain" or "ct" inside the package, a prior's file or folder, an object with
+        `denoise`, or "auto": of those that suit the problem, the one that best predicts samples
+        hidden from it (`inverse.mri.prior_choice`). The default is "auto" for the method "auto" and
+        "natural" for all others.
     seed : int or sequence of int
         Of everything random. One for each independent system (slice) of the problem gives each the
         image that it would get alone with that seed; only methods with a prior take several.
@@ -84,12 +88,15 @@ def reconstruct(
     ConvergenceError
         If the image came out with NaN or infinity.
     """
-    name, why = (method, "as asked") if method != "auto" else choose(problem)
+    name, why = (method, "as asked") if method != AUTO else choose(problem)
     function = find(name)
     check_settings(name, settings)
-    loaded = None
-    if takes_prior(name):
-        loaded = load_prior(prior)
+    loaded, label = None, None
+    if takes_prior(name) and (prior == AUTO or (prior is None and method == AUTO)):
+        loaded, because = _suitable_prior(problem, progress)
+        label, why = loaded.name, f"{why}; {because}"
+    elif takes_prior(name):
+        loaded, label = load_prior(prior), _prior_label(prior)
     elif prior is not None:
         raise UsageError(f"{name} takes no prior; leave it out, or choose pnp_hqs or dds")
     found = function(
@@ -100,7 +107,7 @@ def reconstruct(
     seconds = {**problem.seconds, **found.diagnostics.seconds}
     recipe = Recipe(
         method=name,
-        prior=_prior_label(prior) if loaded is not None else None,
+        prior=label,
         maps=int(problem.recipe.get("maps", 1)),  # type: ignore[call-overload]
         n_virtual_coils=problem.recipe.get("n_virtual_coils"),  # type: ignore[arg-type]
         select=problem.origin.get("select", {}),  # type: ignore[arg-type]
@@ -121,6 +128,15 @@ def reconstruct(
         diagnostics=replace(found.diagnostics, seconds=seconds),
         provenance={**made, "acquisition": dict(problem.acquisition), "why": why},
     )
+
+
+def _suitable_prior(problem: Problem, progress: Progress | None) -> tuple[Prior, str]:
+    """Return the prior inside the package that suits a problem, and why."""
+    trusted = load_prior(EMBEDDED)
+    if not isinstance(problem.operator, Sense) or not is_installed("brain"):
+        return trusted, f"prior '{EMBEDDED}': no other is made for such data"
+    choice = choose_prior(problem, [trusted, load_prior("brain")], progress)
+    return choice.prior, choice.why
 
 
 def _generators(name: str, seed: int | Sequence[int]) -> torch.Generator | list[torch.Generator]:
@@ -144,9 +160,13 @@ def _to_repeat(
 
 
 def _prior_label(prior: str | Path | Prior | None) -> str:
-    """Name a prior so that the run can be repeated: by its name, or its file's hash."""
+    """Name a prior so that the run can be repeated: by its name, or its file's or folder's hash."""
     if prior is None:
         return EMBEDDED
+    if isinstance(prior, str) and prior in BUILT_IN:
+        return prior
     if isinstance(prior, str | Path):
-        return EMBEDDED if prior == EMBEDDED else f"sha256:{sha256_of_file(Path(prior))}"
+        path = Path(prior)
+        digest = sha256_of_folder(path) if path.is_dir() else sha256_of_file(path)
+        return f"sha256:{digest}"
     return prior.name

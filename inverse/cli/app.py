@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from inverse.cli import console, prior, simulate
+from inverse.cli.calibrate import calibrate
 from inverse.cli.compare import compare
 from inverse.cli.demo import demo
 from inverse.cli.doctor import doctor
@@ -32,6 +33,7 @@ app.command("info")(info)
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(prior.app, name="prior")
 app.command("compare")(compare)
+app.command("calibrate")(calibrate)
 app.command("demo")(demo)
 app.command("doctor")(doctor)
 

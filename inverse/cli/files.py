@@ -85,7 +85,7 @@ def check_file(path: Path, option: str, endings: Iterable[str] = ()) -> None:
 
 
 @contextmanager
-def new_image(file: Path, avoid: Iterable[Path]) -> Iterator[Path]:
+def new_image(file: Path, avoid: Iterable[Path], level: float | None = None) -> Iterator[Path]:
     """Take FILE's name with .nii.gz in the current folder, numbered if something has it.
 
     The name is taken by making the file, so that of two runs at a time each gets its own.
@@ -96,13 +96,15 @@ def new_image(file: Path, avoid: Iterable[Path]) -> Iterator[Path]:
         Input.
     avoid : iterable of Path
         Other names that this run writes.
+    level : float, optional
+        Of the interval, if maps of a posterior go beside the image: theirs must be free too.
 
     Yields
     ------
     Path
         An empty file; it is removed if the block fails before it is replaced.
     """
-    target = _taken_name(file.name.partition(".")[0] or "image", list(avoid))
+    target = _taken_name(file.name.partition(".")[0] or "image", list(avoid), level)
     try:
         yield target
     except BaseException:
@@ -111,14 +113,15 @@ def new_image(file: Path, avoid: Iterable[Path]) -> Iterator[Path]:
         raise
 
 
-def _taken_name(stem: str, avoid: list[Path]) -> Path:
-    from inverse.io.saving import sidecar_of
+def _taken_name(stem: str, avoid: list[Path], level: float | None) -> Path:
+    from inverse.io.targets import targets_of
 
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))
     while True:
-        target = Path(f"{next(names)}.nii.gz")
-        sidecar = sidecar_of(target)
-        if sidecar.exists() or any(_meet(t, p) for t in (target, sidecar) for p in avoid):
+        target, *others = targets_of(Path(f"{next(names)}.nii.gz"), level=level)
+        if any(other.exists() for other in others):
+            continue
+        if any(_meet(written, path) for written in (target, *others) for path in avoid):
             continue
         with suppress(FileExistsError):
             target.touch(exist_ok=False)

@@ -13,6 +13,7 @@ import typer
 from inverse.errors import ResourceError, UsageError
 
 __all__ = [
+    "CalibrationFile",
     "Device",
     "File",
     "Maps",
@@ -22,6 +23,7 @@ __all__ = [
     "Prior",
     "RecipeFile",
     "ReportFile",
+    "Samples",
     "Seed",
     "Select",
     "Settings",
@@ -44,6 +46,15 @@ class Method(StrEnum):
     TV = "tv"
     PNP_HQS = "pnp_hqs"
     DDS = "dds"
+    DIFFPIR = "diffpir"
+    DDNM = "ddnm"
+    DDRM = "ddrm"
+    RED_DIFF = "red_diff"
+    DPS = "dps"
+    PIGDM = "pigdm"
+    DAPS = "daps"
+    PNP_DM = "pnp_dm"
+    MBIR = "mbir"
 
 
 def _complete_method(incomplete: str) -> list[str]:
@@ -61,7 +72,10 @@ Output = Annotated[
     ),
 ]
 Prior = Annotated[
-    str | None, typer.Option(metavar="NAME|FILE", help="Prior of the methods that take one.")
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE", help="Prior of the methods that take one: natural, brain, ct, a file."
+    ),
 ]
 Maps = Annotated[
     int, typer.Option(min=1, max=2, help="Sets of coil maps; 2 when the object is cut off.")
@@ -70,6 +84,23 @@ MethodName = Annotated[
     str,
     typer.Option(
         metavar=f"[{'|'.join(Method)}]", help="How to reconstruct.", autocompletion=_complete_method
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        metavar="N",
+        help="Draw N images and write their mean, standard deviation, 90 % interval and the share "
+        "that the data did not determine; for the methods that sample.",
+    ),
+]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="C.json",
+        help="Calibrate the interval by what `inverse calibrate` wrote.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
@@ -139,19 +170,22 @@ def check_device(name: str) -> None:
 
 
 def prior_file(prior: str | None) -> Path | None:
-    """Return the file of a prior, None for the one inside the package.
+    """Return the file or folder of a prior, None for one inside the package.
 
     Raises
     ------
     UsageError
-        If there is no such file.
+        If there is no such file or folder.
     """
-    from inverse.priors.base import EMBEDDED
+    from inverse.priors.base import BUILT_IN
 
-    if prior is None or prior == EMBEDDED:
+    if prior is None or prior in BUILT_IN:
         return None
-    if not Path(prior).is_file():
-        raise UsageError(f"--prior expected '{EMBEDDED}' or a file; there is no such file: {prior}")
+    if not Path(prior).exists():
+        names = ", ".join(f"'{name}'" for name in BUILT_IN)
+        raise UsageError(
+            f"--prior expected {names}, a file or a folder; there is no such file: {prior}"
+        )
     return Path(prior)
 
 

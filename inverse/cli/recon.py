@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inverse.cli.console import AsJson, Debug, one_line_errors, progress, show_facts, show_json
+from inverse.cli.console import AsJson, Debug, one_line_errors, progress, show_json
 from inverse.cli.files import check_file, new_image, refuse_collisions
 from inverse.cli.options import (
+    CalibrationFile,
     Device,
     File,
     Maps,
@@ -20,6 +20,7 @@ from inverse.cli.options import (
     Prior,
     RecipeFile,
     ReportFile,
+    Samples,
     Seed,
     Select,
     Settings,
@@ -30,9 +31,11 @@ from inverse.cli.options import (
     parse_settings,
     prior_file,
 )
+from inverse.cli.outcome import show, summary
 from inverse.errors import UsageError
 
 if TYPE_CHECKING:
+    from inverse.calibration import Calibration
     from inverse.provenance import Recipe
     from inverse.reconstruction import Reconstruction
 
@@ -45,6 +48,8 @@ def recon(
     output: Output = None,
     method: MethodName = "auto",
     prior: Prior = None,
+    samples: Samples = None,
+    calibration: CalibrationFile = None,
     maps: Maps = 1,
     device: Device = "cpu",
     seed: Seed = 0,
@@ -69,25 +74,40 @@ def recon(
             seed,
             device,
             threads,
-            parse_settings(settings),
+            _with_samples(parse_settings(settings), samples),
             parse_select(select),
         )
-        files = _Files(file, output, report, recipe, prior_file(prior))
+        files = _Files(file, output, report, recipe, prior_file(prior), calibration)
         check_device(device)
-        files.check()
+        files.check(_n_samples(asked))
         command = _command(asked, files)
         if recipe is not None:
             _refuse_overrides(asked)
             recorded = Recipe.load(recipe).on(device=device, threads=threads, prior=prior)
             asked = replace(recorded, select=asked.select or recorded.select)
-        result = _annotated(_run(file, asked), command, recipe)
-        with files.target() as target:
+            files.check(_n_samples(asked))
+        fitted = _calibration(asked, files)
+        result = _annotated(_run(file, asked, fitted), command, recipe)
+        with files.target(_n_samples(asked)) as target:
             written = [*result.save(target), *([result.report(report)] if report else [])]
         seconds = time.perf_counter() - started
         if as_json:
-            show_json(_summary(result, written, seconds))
+            show_json(summary(result, written, seconds))
         else:
-            _show(result, written, seconds)
+            show(result, written, seconds)
+
+
+def _with_samples(settings: dict[str, object], samples: int | None) -> dict[str, object]:
+    if samples is None:
+        return settings
+    if "n_samples" in settings:
+        raise UsageError("--samples expected to be given alone, got --set n_samples=... as well")
+    return {**settings, "n_samples": samples}
+
+
+def _n_samples(asked: Recipe) -> int:
+    n_samples = asked.settings.get("n_samples", 1)
+    return n_samples if isinstance(n_samples, int) else 1  # the method refuses what is no number
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,39 +119,60 @@ class _Files:
     report: Path | None
     recipe: Path | None
     prior: Path | None
+    calibration: Path | None
 
-    def check(self) -> None:
+    def level(self, n_samples: int) -> float | None:
+        """Return the level of the interval that goes beside the image; None without samples."""
+        if n_samples < 2:
+            return None
+        from inverse.calibration import Calibration
+        from inverse.posterior import LEVEL
+
+        return Calibration.load(self.calibration).level if self.calibration else LEVEL
+
+    def check(self, n_samples: int) -> None:
         """Refuse, before the work begins, what would overwrite another file or cannot be written.
+
+        Parameters
+        ----------
+        n_samples : int
+            Of several there are maps beside the image.
 
         Raises
         ------
         UsageError, ResourceError
         """
         from inverse.io.atomic import check_writable
-        from inverse.io.saving import check_targets, sidecar_of
+        from inverse.io.targets import check_targets, targets_of
 
-        named = {"FILE": self.input, "--recipe": self.recipe, "--prior": self.prior}
-        written = {
-            "--output": self.output,
-            "the provenance file": self.output and sidecar_of(self.output),
-            "--report": self.report,
+        level = self.level(n_samples)
+        named = {
+            "FILE": self.input,
+            "--recipe": self.recipe,
+            "--prior": self.prior,
+            "--calibration": self.calibration,
         }
+        written = {"--output": self.output, "--report": self.report}
+        if self.output:
+            _, *maps, sidecar = targets_of(self.output, level=level)
+            written |= {"the provenance file": sidecar, **{f"the map {m.name}": m for m in maps}}
         refuse_collisions(
             {name: path for name, path in named.items() if path},
             {name: path for name, path in written.items() if path},
         )
         if self.output:
-            check_targets(self.output)
+            check_targets(self.output, level=level)
         else:
             check_writable(Path("image"))  # by default it goes into the current folder
         if self.report:
             check_file(self.report, "--report")
 
-    def target(self) -> AbstractContextManager[Path]:
+    def target(self, n_samples: int) -> AbstractContextManager[Path]:
         """Return where the image goes: as asked, or a name that nothing has yet."""
         if self.output:
             return nullcontext(self.output)
-        return new_image(self.input, [self.report] if self.report else [])
+        others = [self.report] if self.report else []
+        return new_image(self.input, others, self.level(n_samples))
 
 
 def _command(asked: Recipe, files: _Files) -> list[str]:
@@ -150,6 +191,7 @@ def _command(asked: Recipe, files: _Files) -> list[str]:
             "--output": files.output,
             **({"--recipe": files.recipe} if files.recipe else chosen),
             "--prior": files.prior or asked.prior,
+            "--calibration": files.calibration,
             "--select": [f"{key}={value}" for key, value in asked.select.items()],
             "--device": asked.device,
             "--threads": asked.threads,
@@ -165,14 +207,31 @@ def _refuse_overrides(asked: Recipe) -> None:
         "--method": asked.method != plain.method,
         "--maps": asked.maps != plain.maps,
         "--seed": asked.seed != plain.seed,
-        "--set": bool(asked.settings),
+        "--samples": "n_samples" in asked.settings,
+        "--set": bool({*asked.settings} - {"n_samples"}),
     }
     refused = [option for option, is_given in given.items() if is_given]
     if refused:
         raise UsageError(f"--recipe decides {', '.join(refused)}; leave it out, or the recipe")
 
 
-def _run(file: Path, asked: Recipe) -> Reconstruction:
+def _calibration(asked: Recipe, files: _Files) -> Calibration | None:
+    """Read the calibration, and refuse it now for what is known of the image already."""
+    if files.calibration is None:
+        return None
+    n_samples = _n_samples(asked)
+    if n_samples < 2:
+        raise UsageError("--calibration expected several samples to calibrate; add --samples N")
+    from inverse.calibration import Calibration
+    from inverse.conditions import Conditions
+
+    found = Calibration.load(files.calibration)
+    method = None if asked.method == "auto" else asked.method
+    found.conditions.refuse_others(Conditions(method=method, n_samples=n_samples))
+    return found
+
+
+def _run(file: Path, asked: Recipe, calibration: Calibration | None) -> Reconstruction:
     import inverse
 
     measurement = inverse.load(file, select=asked.select)
@@ -187,7 +246,9 @@ def _run(file: Path, asked: Recipe) -> Reconstruction:
             n_virtual_coils=asked.n_virtual_coils,
             progress=shown,
         )
-        return inverse.reconstruct(
+        if calibration is not None:
+            calibration.check_problem(problem)
+        result = inverse.reconstruct(
             problem,
             asked.method,
             prior=asked.prior,
@@ -195,6 +256,7 @@ def _run(file: Path, asked: Recipe) -> Reconstruction:
             progress=shown,
             **asked.settings,
         )
+    return calibration.apply(result) if calibration is not None else result
 
 
 def _annotated(result: Reconstruction, command: list[str], recipe: Path | None) -> Reconstruction:
@@ -206,45 +268,3 @@ def _annotated(result: Reconstruction, command: list[str], recipe: Path | None) 
         warning = "The recipe was recorded on another input: its steps are repeated, not its image."
         diagnostics = replace(diagnostics, warnings=(*diagnostics.warnings, warning))
     return replace(result, diagnostics=diagnostics, provenance={**made, "command": command})
-
-
-def _summary(result: Reconstruction, written: Iterable[Path], seconds: float) -> dict[str, object]:
-    """Return what a machine wants to know of a run."""
-    diagnostics = result.diagnostics
-    return {
-        "method": result.method,
-        "why": result.provenance.get("why"),
-        "residual_to_noise": diagnostics.residual_to_noise,
-        "noise_std": diagnostics.noise_std,
-        "status": diagnostics.status,
-        "iterations": diagnostics.iterations,
-        "seconds": dict(diagnostics.seconds),
-        "seconds_total": seconds,
-        "geometry": _geometry(result),
-        "warnings": list(diagnostics.warnings),
-        "files": [str(path) for path in written],
-    }
-
-
-def _geometry(result: Reconstruction) -> str:
-    return "assumed" if result.grid.is_nominal else "from the file"
-
-
-def _show(result: Reconstruction, written: Iterable[Path], seconds: float) -> None:
-    """Print what a person wants to know of a run."""
-    from inverse.report.words import image_kind, residual_verdict, title_of
-
-    diagnostics = result.diagnostics
-    verdict = residual_verdict(diagnostics.residual_to_noise)
-    why = result.provenance.get("why")
-    show_facts(
-        [
-            ("method", f"{title_of(result.method)}{f' ({why})' if why else ''}"),
-            ("residual", f"{verdict.headline} {verdict.meaning}"),
-            ("geometry", _geometry(result)),
-            ("time", f"{seconds:.1f} s, reading and writing included"),
-            *(("note", sentence) for sentence in image_kind(result)),
-            *(("warning", sentence) for sentence in diagnostics.warnings),
-            *(("wrote", str(path)) for path in written),
-        ]
-    )

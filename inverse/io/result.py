@@ -3,6 +3,8 @@
 | name | in HDF5 | in npz |
 |---|---|---|
 | image, baseline (z, y, x) complex64 | data sets | arrays |
+| samples (n, z, y, x) complex64 or float32, of a posterior | data set | array |
+| std, interval_low, interval_high, null_space_share (z, y, x) float32 | data sets | arrays |
 | spacing_mm, centre_mm, directions, is_nominal | attributes of image | arrays |
 | method, settings, provenance (JSON) | attributes of the file | arrays of text |
 """
@@ -22,7 +24,7 @@ from inverse.io.archive import read_arrays
 from inverse.io.atomic import replacing
 from inverse.io.untrusted import DEFAULT_MAX_MEMORY, reading
 
-__all__ = ["read_hdf5", "read_npz", "write_hdf5", "write_npz"]
+__all__ = ["read_hdf5", "read_members", "read_npz", "write_hdf5", "write_npz"]
 
 _GEOMETRY = ("spacing_mm", "centre_mm", "directions", "is_nominal")
 
@@ -37,13 +39,13 @@ def _geometry(grid: Grid) -> dict[str, NDArray[np.generic]]:
 
 
 def write_hdf5(
-    arrays: dict[str, NDArray[np.complex64]], grid: Grid, texts: dict[str, str], path: Path
+    arrays: dict[str, NDArray[np.generic]], grid: Grid, texts: dict[str, str], path: Path
 ) -> None:
     """Write arrays, the grid of "image" and texts.
 
     Parameters
     ----------
-    arrays : dict of str to (z, y, x) complex64
+    arrays : dict of str to (z, y, x) or (n, z, y, x)
         "image" and others on its grid.
     grid : Grid
     texts : dict of str to str
@@ -67,7 +69,7 @@ def write_hdf5(
 
 
 def write_npz(
-    arrays: dict[str, NDArray[np.complex64]], grid: Grid, texts: dict[str, str], path: Path
+    arrays: dict[str, NDArray[np.generic]], grid: Grid, texts: dict[str, str], path: Path
 ) -> None:
     """Write the same as `write_hdf5` as a NumPy archive.
 
@@ -118,6 +120,38 @@ def read_npz(
     if "image" not in arrays:
         raise DataError(f"{path}: expected an array 'image' in the archive, there is none")
     return arrays["image"], _grid(arrays, arrays["image"], path)
+
+
+def read_members(
+    path: Path, wanted: tuple[str, ...], *, max_memory: int = DEFAULT_MAX_MEMORY
+) -> dict[str, NDArray[np.generic]]:
+    """Read arrays of a result besides its image, those that are there.
+
+    Parameters
+    ----------
+    path : Path
+        HDF5 or npz, told from the content.
+    wanted : tuple of str
+    max_memory : int
+        Bytes that they may take.
+
+    Raises
+    ------
+    DataError
+        If one is damaged.
+    ResourceError
+        If they are larger than `max_memory`.
+    """
+    if not h5py.is_hdf5(path):
+        return read_arrays(path, wanted, max_memory=max_memory)
+    arrays = {}
+    with hdf5.opened(path) as file:
+        for name in (name for name in wanted if name in file):
+            stored = hdf5.dataset(file, name, path, max_memory=max_memory)
+            with reading(path, f"data set '{name}'"):
+                arrays[name] = np.asarray(stored[()])
+            max_memory -= arrays[name].nbytes
+    return arrays
 
 
 def _grid(

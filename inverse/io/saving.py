@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inverse.errors import DataError, UsageError
 from inverse.io import dicom, nifti, result
-from inverse.io.atomic import check_writable, replacing
-from inverse.provenance import SCHEMA, digests_of, is_record, json_ready, sha256_of_file
+from inverse.io.atomic import replacing
+from inverse.io.maps import facts_of, members_of, write_maps
+from inverse.io.targets import check_targets, ending_of, maps_of, phase_of, sidecar_of
+from inverse.provenance import SCHEMA, digests_of, json_ready, sha256_of_file
 
 if TYPE_CHECKING:
     from inverse.reconstruction import Reconstruction
 
-__all__ = ["check_targets", "save", "sidecar_of"]
-
-_ENDINGS = (".nii.gz", ".nii", ".hdf5", ".h5", ".npz")
+__all__ = ["save"]
 
 
 def save(reconstruction: Reconstruction, path: str | Path, *, phase: bool = False) -> list[Path]:
     """Write a reconstruction and a JSON file that says how it was made.
+
+    Of a posterior, standard deviation, interval and null-space share are written too: into the
+    same file (``.h5``, ``.npz``, with the samples) or into NIfTI files beside it, NAME_std,
+    NAME_q05, NAME_q95 and NAME_nullspace.
 
     Parameters
     ----------
@@ -52,8 +58,10 @@ def save(reconstruction: Reconstruction, path: str | Path, *, phase: bool = Fals
     path = Path(path)
     if not np.isfinite(reconstruction.image).all():
         raise DataError(f"{path}: not written, the image holds values that are NaN or infinite")
-    _refuse_inputs(reconstruction, check_targets(path, phase=phase))
-    ending = _ending(path)
+    posterior = reconstruction.posterior
+    level = posterior.shown.level if posterior else None
+    _refuse_inputs(reconstruction, check_targets(path, phase=phase, level=level))
+    ending = ending_of(path)
     facts: dict[str, object] = {}
     match ending:
         case ".nii" | ".nii.gz":
@@ -62,6 +70,11 @@ def save(reconstruction: Reconstruction, path: str | Path, *, phase: bool = Fals
             written, facts = _save_dicom(reconstruction, path)
         case _:
             written = _save_complex(reconstruction, path, ending)
+    if posterior and level:
+        maps = maps_of(path, level)
+        write_maps(posterior, reconstruction.grid, maps, reconstruction.method)
+        facts |= {"maps": {name: sha256_of_file(file) for name, file in maps.items()}}
+        written += maps.values()
     sidecar = sidecar_of(path)
     record = _record(reconstruction) | {
         "output": {
@@ -78,55 +91,6 @@ def save(reconstruction: Reconstruction, path: str | Path, *, phase: bool = Fals
     return [*written, sidecar]
 
 
-def check_targets(path: Path, *, phase: bool = False) -> list[Path]:
-    """Return what `save` would write under a name, and refuse a name that it could not write.
-
-    Parameters
-    ----------
-    path : Path
-    phase : bool
-        As in `save`.
-
-    Returns
-    -------
-    list of Path
-        The image's file or folder, the phase's if there is one, and last the provenance file.
-
-    Raises
-    ------
-    UsageError
-        If the ending is unknown, a DICOM folder holds other files, or a JSON file that is not a
-        provenance file of ours has the name of the provenance file.
-    ResourceError
-        If the folder is missing or cannot be written.
-    """
-    ending, sidecar = _ending(path), sidecar_of(path)
-    if phase and not ending.startswith(".nii"):
-        raise UsageError(f"{path}: phase expected a NIfTI name; the other formats cannot split it")
-    targets = [path, *([_phase_of(path)] if phase else []), sidecar]
-    for target in targets:
-        check_writable(target)
-    if not ending:
-        dicom.check_folder(path)
-    if sidecar.exists() and not is_record(sidecar):
-        raise UsageError(
-            f"{sidecar}: expected no file or an earlier provenance file, got another file of that "
-            f"name; move it or choose another output"
-        )
-    return targets
-
-
-def sidecar_of(path: Path) -> Path:
-    """Name of the provenance file: the whole name of the image and ``.json``.
-
-    Examples
-    --------
-    >>> sidecar_of(Path("out.nii.gz")).name
-    'out.nii.gz.json'
-    """
-    return path.with_name(f"{path.name}.json")
-
-
 def _refuse_inputs(reconstruction: Reconstruction, targets: list[Path]) -> None:
     """Never replace what the image was made from, whatever it is called."""
     digests = digests_of(reconstruction.provenance)
@@ -139,32 +103,20 @@ def _refuse_inputs(reconstruction: Reconstruction, targets: list[Path]) -> None:
             )
 
 
-def _phase_of(path: Path) -> Path:
-    stem = path.name[: len(path.name) - len(_ending(path))]
-    return path.with_name(f"{stem}_phase{path.name.removeprefix(stem)}")
-
-
-def _ending(path: Path) -> str:
-    """One of the known endings, in lower case, or nothing for a DICOM folder."""
-    name = path.name.lower()
-    for ending in _ENDINGS:
-        if name.endswith(ending) and name != ending and not path.is_dir():
-            return ending
-    if path.is_dir() or not path.suffix:
-        return ""
-    raise UsageError(
-        f"{path}: expected a name that ends in {', '.join(_ENDINGS)}, "
-        f"or a folder name without ending for DICOM"
-    )
-
-
 def _record(reconstruction: Reconstruction) -> dict[str, object]:
     return {
         "schema": SCHEMA,
         "method": reconstruction.method,
         "settings": dict(reconstruction.settings),
+        "diagnostics": _diagnostics(reconstruction),
+        **({"posterior": facts_of(reconstruction.posterior)} if reconstruction.posterior else {}),
         **reconstruction.provenance,
     }
+
+
+def _diagnostics(reconstruction: Reconstruction) -> dict[str, object]:
+    facts = asdict(reconstruction.diagnostics)
+    return {name: value for name, value in facts.items() if name not in {"history", "seconds"}}
 
 
 def _save_nifti(reconstruction: Reconstruction, path: Path, *, phase: bool) -> list[Path]:
@@ -173,13 +125,17 @@ def _save_nifti(reconstruction: Reconstruction, path: Path, *, phase: bool) -> l
     nifti.write(np.abs(image), grid, path, description=description)
     if not phase:
         return [path]
-    second = _phase_of(path)
+    second = phase_of(path)
     nifti.write(np.angle(image), grid, second, description=f"{description}, phase in radians")
     return [path, second]
 
 
 def _save_complex(reconstruction: Reconstruction, path: Path, ending: str) -> list[Path]:
-    arrays = {"image": reconstruction.image, "baseline": reconstruction.baseline}
+    arrays: dict[str, NDArray[np.generic]] = {
+        "image": reconstruction.image,
+        "baseline": reconstruction.baseline,
+        **(members_of(reconstruction.posterior) if reconstruction.posterior else {}),
+    }
     texts = {
         "method": reconstruction.method,
         "settings": json.dumps(json_ready(reconstruction.settings)),

@@ -18,8 +18,9 @@ from inverse.provenance import json_ready, versions
 from inverse.reconstruction import Reconstruction
 from inverse.report import pictures
 from inverse.report.charts import convergence_curve, gauge_position
-from inverse.report.orientation import hang
+from inverse.report.orientation import Hanging, hang
 from inverse.report.png import data_address
+from inverse.report.uncertainty import Uncertainty, coloured, ramp, uncertainty_of
 from inverse.report.viewer import Viewer, viewer_of
 from inverse.report.words import (
     citations,
@@ -111,7 +112,9 @@ def _facts(reconstruction: Reconstruction) -> dict[str, object]:
     """Gather everything that the template shows, by the template's names."""
     grid, diagnostics = reconstruction.grid, reconstruction.diagnostics
     hanging = hang(grid)
-    viewer = viewer_of(reconstruction, hanging)
+    posterior = reconstruction.posterior
+    uncertainty = None if posterior is None else uncertainty_of(posterior)
+    viewer = viewer_of(reconstruction, hanging, uncertainty)
     found = versions()
     preparation = _mapping(reconstruction.provenance, "preparation")
     recipe = _mapping(reconstruction.provenance, "recipe")
@@ -131,11 +134,17 @@ def _facts(reconstruction: Reconstruction) -> dict[str, object]:
         "hanging": hanging,
         "hints": viewer_hints(viewer, hanging),
         "viewer": viewer,
-        "viewer_data": _viewer_data(viewer, hanging.pixel_mm, has_geometry=not grid.is_nominal),
+        "viewer_data": {
+            **_viewer_data(viewer, hanging.pixel_mm, has_geometry=not grid.is_nominal),
+            "ramp": ramp().tolist() if uncertainty else [],
+        },
         "stills": {name: data_address(still) for name, still in viewer.stills.items()},
         "aspect": viewer.shape[2] * hanging.pixel_mm[1] / (viewer.shape[1] * hanging.pixel_mm[0]),
         "comparison": _comparison(reconstruction),
         "pictures": _pictures(reconstruction),
+        "uncertainty": uncertainty,
+        "maps": _maps(uncertainty, hanging) if uncertainty else [],
+        "ramp_address": data_address(ramp()[None].repeat(8, 0)),
         "curve": convergence_curve(diagnostics.history),
         "history": history_label(reconstruction),
         "settings": _rows(reconstruction.settings),
@@ -201,6 +210,24 @@ def _pictures(reconstruction: Reconstruction) -> list[Picture]:
         address = data_address(pictures.noise_correlation(details["noise_covariance"]))
         caption = "Black 0, white 1. The noise was made white before the reconstruction."
         shown.append(Picture("Noise correlation of the coils", caption, address))
+    return shown
+
+
+_MAP_TITLES = {
+    "undetermined": "Where the data did not decide",
+    "width": "How wide the interval is",
+    "spread": "How far the samples spread",
+}
+
+
+def _maps(uncertainty: Uncertainty, hanging: Hanging) -> list[Picture]:
+    """Return the middle slice of each map."""
+    shown = []
+    for name, title in _MAP_TITLES.items():
+        values = uncertainty.maps[name]
+        middle = np.asarray(hanging.apply(values[len(values) // 2]), dtype=np.float64)
+        address = data_address(coloured(middle))
+        shown.append(Picture(title, uncertainty.captions[name], address))
     return shown
 
 

@@ -3,7 +3,9 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const [nSlices, nRows, nColumns] = data.shape;
   const names = { image: "Reconstruction", baseline: "Zero-filled", reference: "Reference",
-                  error: "Difference from the reference, five times: blue too dark, orange too bright" };
+                  error: "Difference from the reference, five times: blue too dark, orange too bright",
+                  undetermined: "Not decided by the data: dark none of it, bright all of it",
+                  width: "Width of the interval: dark narrow, bright wide" };
   const by = (id) => document.getElementById(id);
   const start = { level: 50 * data.bright / data.white, window: 100 * data.bright / data.white };
   const state = { slice: nSlices >> 1, other: "baseline", isFlickering: false, isSwapped: false, ...start };
@@ -29,6 +31,7 @@
     const low = (state.level - state.window / 2) / 100 * data.white;
     const gain = 255 / (state.window / 100 * data.white);
     const image = volumes.image, shown = volumes[name];
+    const isMap = name === "undetermined" || name === "width", outside = [24, 24, 24];
     for (let i = 0; i < n; i++) {
       let red, green, blue;
       if (name === "error") {
@@ -36,6 +39,8 @@
         red = error > 0 ? error : -0.35 * error;
         green = error > 0 ? 0.6 * error : -0.6 * error;
         blue = error > 0 ? 0.2 * error : -error;
+      } else if (isMap) {
+        [red, green, blue] = shown[offset + i] ? data.ramp[shown[offset + i] * 255 / data.white | 0] : outside;
       } else {
         red = green = blue = gain * (shown[offset + i] - low);
       }

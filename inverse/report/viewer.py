@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from inverse.metrics import best_scale
 from inverse.reconstruction import Reconstruction
 from inverse.report.orientation import Hanging
+from inverse.report.uncertainty import Uncertainty
 
 __all__ = ["Viewer", "pack", "viewer_of"]
 
@@ -20,6 +21,7 @@ WHITE = 4095
 _BUDGET_BYTES = 3_600_000
 _LARGEST_SIDE = 640
 _BRIGHT_PERCENTILE = 99.8
+_MAPS = ("undetermined", "width")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Viewer:
     Parameters
     ----------
     layers : mapping of str to str
-        Packed volumes, (slice, row, column) each, by name: "image", "baseline", "reference".
+        Packed volumes, (slice, row, column) each, by name: "image", "baseline", "reference", and of
+        a posterior "undetermined" and "width", whose level 0 is outside the object.
     shape : (n_slices, n_rows, n_columns)
         Of each layer.
     slices : tuple of int
@@ -57,7 +60,9 @@ class Viewer:
     stills: Mapping[str, NDArray[np.uint8]]
 
 
-def viewer_of(reconstruction: Reconstruction, hanging: Hanging) -> Viewer:
+def viewer_of(
+    reconstruction: Reconstruction, hanging: Hanging, uncertainty: Uncertainty | None = None
+) -> Viewer:
     """Prepare the volumes of a reconstruction for the viewer.
 
     Parameters
@@ -65,6 +70,8 @@ def viewer_of(reconstruction: Reconstruction, hanging: Hanging) -> Viewer:
     reconstruction : Reconstruction
     hanging : Hanging
         How slices are turned for display.
+    uncertainty : Uncertainty, optional
+        Of its posterior.
 
     Returns
     -------
@@ -84,6 +91,10 @@ def viewer_of(reconstruction: Reconstruction, hanging: Hanging) -> Viewer:
         name: _shrunk(hanging.apply(_levels(volume, full_scale)))
         for name, volume in volumes.items()
     }
+    if uncertainty is not None:
+        levels |= {
+            name: _shrunk(hanging.apply(_map_levels(uncertainty.maps[name]))) for name in _MAPS
+        }
     slices, layers = _within_budget(levels)
     shown = levels["image"]
     bright = int(np.percentile(shown[shown > 0], _BRIGHT_PERCENTILE)) if shown.any() else WHITE
@@ -141,6 +152,11 @@ def _matched(
 def _levels(volume: NDArray[np.generic], full_scale: float) -> NDArray[np.uint16]:
     relative = np.asarray(volume, dtype=np.float64) / full_scale
     return np.asarray(np.clip(np.rint(relative * WHITE), 0, WHITE), dtype=np.uint16)
+
+
+def _map_levels(values: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """Return 1 to 4095 for 0 to 1, and 0 for NaN."""
+    return np.asarray(np.nan_to_num(1 + np.rint(values * (WHITE - 1)), nan=0.0), dtype=np.uint16)
 
 
 def _shrunk(levels: NDArray[np.generic]) -> NDArray[np.uint16]:

@@ -24,9 +24,10 @@ from inverse.io import ismrmrd, nifti, read_image
 from inverse.methods import METHODS, find
 from inverse.mri.simulate import Acquisition, simulate
 from inverse.provenance import sha256_of_file
+from inverse.reloading import load_reconstruction
 from operators import ShapeError
 
-COMMANDS = ("recon", "info", "simulate", "compare", "demo", "doctor")
+COMMANDS = ("recon", "info", "simulate", "prior", "compare", "calibrate", "demo", "doctor")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -96,11 +97,11 @@ def test_method_names_complete_in_the_shell() -> None:
     environment = {
         **os.environ,
         "_INVERSE_COMPLETE": "complete_bash",
-        "COMP_WORDS": "inverse recon --method p",
+        "COMP_WORDS": "inverse recon --method pn",
         "COMP_CWORD": "3",
     }
     done = in_a_process(env=environment)
-    assert done.stdout.split() == ["pnp_hqs"]
+    assert done.stdout.split() == ["pnp_hqs", "pnp_dm"]
 
 
 def test_recon_writes_image_provenance_and_report(
@@ -214,6 +215,10 @@ def test_the_command_line_in_the_record_names_no_file(
         ["recon", "scan.h5", "-o", "x.nii", "--report", "x.nii.json"],
         ["recon", "scan.h5", "-o", "x.nii", "--recipe", "x.nii.json"],
         ["recon", "scan.h5", "-o", "x.npz", "--prior", "x.npz"],
+        ["recon", "scan.h5", "-o", "y.nii", "--samples", "2", "--report", "y_std.nii"],
+        ["recon", "scan.h5", "-o", "y.nii", "--samples", "2", "--report", "y_q95.nii"],
+        ["recon", "y_nullspace.nii", "-o", "y.nii", "--samples", "2"],
+        ["calibrate", "x.npz", "--truth", "x.nii", "-o", "x.nii"],
         ["recon", "folder/slice_0001.dcm", "-o", "folder"],
         ["recon", "pair", "-o", "x.nii", "--report", "pair.cfl"],
         ["recon", "pair.cfl", "-o", "x.nii", "--report", "pair.hdr"],
@@ -228,7 +233,10 @@ def test_nothing_that_is_read_or_written_is_overwritten(
 ) -> None:
     Path("linked.h5").symlink_to("scan.h5")
     Path("folder").mkdir()
-    for name in ("x.nii", "x.npz", "x.nii.json", "pair.cfl", "pair.hdr", "folder/slice_0001.dcm"):
+    for name in (
+        "x.nii", "x.npz", "x.nii.json", "pair.cfl", "pair.hdr", "folder/slice_0001.dcm",
+        "y_nullspace.nii",
+    ):  # fmt: skip
         Path(name).write_text(name)
     before = {p: p.read_bytes() for p in Path().rglob("*") if p.is_file()}
     code, out, err = run(capsys, *arguments)
@@ -437,7 +445,7 @@ def test_simulate_recon_compare_form_a_chain(
     [
         (["recon"], 2, "Missing argument"),
         (["recon", "scan.h5", "--method", "bart"], 2, "there is no method 'bart'; known are auto"),
-        (["recon", "scan.h5", "--method", "pnp"], 2, "no method 'pnp'; did you mean 'pnp_hqs'?"),
+        (["recon", "scan.h5", "--method", "hqs"], 2, "no method 'hqs'; did you mean 'pnp_hqs'?"),
         (["recon", "scan.h5", "--maps", "3"], 2, "Invalid value for '--maps'"),
         (["recon", "scan.h5", "--set", "weight"], 2, "--set expected KEY=VALUE, got 'weight'"),
         (["recon", "scan.h5", "--method", "tv", "--set", "weigth=1"], 2, "did you mean 'weight'?"),
@@ -450,6 +458,34 @@ def test_simulate_recon_compare_form_a_chain(
         (["recon", "scan.h5", "--device", "cuda:"], 2, "cuda or cuda:N, got 'cuda:'"),
         (["recon", "scan.h5", "--device", "cuda:99"], 5, "expected a GPU that torch can use"),
         (["recon", "scan.h5", "--recipe", "none.json"], 3, "the recipe expected the provenance"),
+        (["recon", "scan.h5", "--samples", "1"], 2, "Invalid value for '--samples'"),
+        (
+            ["recon", "scan.h5", "--samples", "4", "--set", "n_samples=4"],
+            2,
+            "--samples expected to be given alone",
+        ),
+        (
+            ["recon", "scan.h5", "--method", "pnp_hqs", "--samples", "4"],
+            2,
+            "pnp_hqs gives one image and draws no samples; those that draw n_samples are",
+        ),
+        (
+            ["recon", "scan.h5", "--calibration", "fit.json"],
+            2,
+            "--calibration expected several samples to calibrate; add --samples N",
+        ),
+        (
+            ["recon", "scan.h5", "--samples", "3", "--calibration", "fit.json"],
+            3,
+            "fit.json: there is no such file",
+        ),
+        (["calibrate", "a.npz", "-o", "c.json"], 2, "Missing option '--truth'"),
+        (
+            ["calibrate", "a.npz", "b.npz", "--truth", "t.nii", "-o", "c.json"],
+            2,
+            "--truth expected one image for each of the 2 results, got 1",
+        ),
+        (["calibrate", "a.npz", "--truth", "t.nii", "-o", "c.nii"], 2, "ends in .json"),
         (["recon", "scan.h5", "--prior", "nope.safetensors"], 2, "there is no such file: nope"),
         (["simulate", "mri", "scan.h5", "-o", "d.nii.gz"], 2, "--output expected a name that ends"),
         (["simulate", "mri", "scan.h5", "-o", "d.h5", "--truth", "t.h5"], 2, "--truth expected"),
@@ -578,7 +614,13 @@ def test_parser_errors_of_any_click_are_one_line(
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--method", "tv"), ("--set", "weight=1"), ("--seed", "3"), ("--maps", "2")],
+    [
+        ("--method", "tv"),
+        ("--set", "weight=1"),
+        ("--seed", "3"),
+        ("--maps", "2"),
+        ("--samples", "2"),
+    ],
 )
 def test_recipe_does_not_ignore_other_options(
     raw: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
@@ -589,3 +631,123 @@ def test_recipe_does_not_ignore_other_options(
     )
     assert code == 2
     assert f"--recipe decides {option}" in err
+
+
+DDS = ("--method", "dds", "--set", "steps=3")
+MAPS = ("std", "q05", "q95", "nullspace")
+
+
+def test_samples_become_maps_beside_the_image(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "recon", raw, "-o", "a.nii.gz", *DDS, "--samples", "3")
+    assert (code, err.count("Traceback")) == (0, 0)
+    assert "posterior  The data did not decide" in out
+    assert "3 images were drawn" in out
+    assert "at most 50 % of the voxels" in out
+    names = ["a.nii.gz", *(f"a_{name}.nii.gz" for name in MAPS), "a.nii.gz.json"]
+    assert sorted(p.name for p in Path().glob("a*")) == sorted(names)
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("wrote")] == names
+    std, low, high, share = (read_image(f"a_{name}.nii.gz") for name in MAPS)
+    image, grid = read_image("a.nii.gz")
+    assert {each[1] for each in (std, low, high, share)} == {grid}
+    assert (std[0] > 0).any()
+    assert (low[0] <= high[0]).all()
+    assert ((share[0] >= 0) & (share[0] <= 1)).all()
+    record = json.loads(Path("a.nii.gz.json").read_text())
+    assert record["output"]["maps"] == {n: sha256_of_file(Path(f"a_{n}.nii.gz")) for n in MAPS}
+    assert record["posterior"]["samples"] == 3
+    # Repeated from its record, with maps again, and without a name: beside nothing of another run.
+    Path("scan_q05.nii.gz").write_text("mine")
+    code, out, _ = run(capsys, "recon", raw, "--recipe", "a.nii.gz.json", "--json")
+    found = json.loads(out)
+    assert found["files"][:2] == ["scan-2.nii.gz", "scan-2_std.nii.gz"]
+    assert found["posterior"]["dispersion"] == pytest.approx(record["posterior"]["dispersion"])
+    np.testing.assert_array_equal(read_image("scan-2.nii.gz")[0], image)
+    np.testing.assert_array_equal(read_image("scan-2_q95.nii.gz")[0], high[0])
+    assert Path("scan_q05.nii.gz").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("raw")
+def test_results_are_calibrated_and_the_calibration_is_used(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stack = np.concatenate([np.ones((1, 48, 40)), 0.8 * np.ones((1, 48, 40))])
+    stack[:, :, :10] = 0
+    truth = stack.astype(np.float32)
+    acquisition = Acquisition(n_coils=4, acceleration=2, n_calibration=16, noise=0.01)
+    two = simulate(truth, acquisition, grid=Grid((2, 48, 40), (5, 2, 2)))
+    ismrmrd.write(two, Path("two.h5"))
+    nifti.write(truth, Grid((2, 48, 40), (5, 2, 2)), Path("truth.nii"))
+    nifti.write(truth, Grid((2, 48, 40), (5, 2, 2), (9, 0, 0)), Path("elsewhere.nii"))
+    sampled = (*DDS, "--samples", "3")
+    for name in ("two.npz", "two.h5result.h5"):
+        assert run(capsys, "recon", "two.h5", "-o", name, *sampled)[0] == 0
+    results = ("two.npz", "two.h5result.h5", "--truth", "truth.nii", "--truth", "truth.nii")
+    code, out, err = run(capsys, "calibrate", *results, "-o", "c.json", "--level", "0.8")
+    assert (code, err) == (0, "")
+    assert "in 4 slices" in out
+    assert "wanted 80 %" in out
+    again = json.loads(run(capsys, "calibrate", *results, "-o", "d.json", "--json")[1])
+    assert again["conditions"]["method"] == "dds"
+    assert again["n_slices"] == 4
+    wrong = ("calibrate", "two.npz", "--truth", "elsewhere.nii", "-o", "e.json")
+    code, _, err = run(capsys, *wrong)
+    assert code == 3
+    assert "elsewhere.nii: expected the truth in the place of its result" in err
+    code, _, err = run(capsys, "calibrate", "truth.nii", "--truth", "truth.nii", "-o", "e.json")
+    assert code == 2
+    assert "expected a result with its samples" in err
+
+    used = ("recon", "two.h5", "-o", "b.nii", "--calibration", "c.json")
+    code, out, _ = run(capsys, *used, *sampled, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["posterior"]["is_calibrated"] is True
+    assert found["posterior"]["interval_level"] == 0.8
+    assert [Path(name).name for name in found["files"][2:4]] == ["b_q10.nii", "b_q90.nii"]
+    low, high, std = (read_image(f"b_{name}.nii")[0] for name in ("q10", "q90", "std"))
+    factor = json.loads(Path("c.json").read_text())["factor"]
+    widest = np.unravel_index(std.argmax(), std.shape)
+    image = read_image("b.nii")[0]
+    assert high[widest] - image[widest] == pytest.approx(factor * std[widest], rel=1e-4)
+    assert (low >= 0).all()
+    assert (
+        "calibrated on 4 slices"
+        in json.loads(Path("b.nii.json").read_text())["posterior"]["interval_origin"]
+    )
+    for more, message in (
+        (("--method", "diffpir", "--samples", "3"), "made with method dds, not diffpir"),
+        ((*DDS, "--samples", "2"), "samples 3, not 2"),
+        (("--method", "dds", "--set", "steps=2", "--samples", "3"), "steps 3, not 2"),
+    ):
+        code, _, err = run(capsys, *used, *more)
+        assert code == 2
+        assert message in err
+
+
+def test_a_saved_result_is_loaded_with_its_samples(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = inverse.reconstruct(inverse.load(raw).prepare(), "dds", n_samples=2, steps=3)
+    for name in ("a.npz", "a.h5"):
+        assert [p.name for p in made.save(name)] == [name, f"{name}.json"]
+        found = load_reconstruction(name)
+        np.testing.assert_array_equal(found.image, made.image)
+        np.testing.assert_array_equal(found.posterior.samples, made.posterior.samples)
+        assert found.posterior.dispersion == pytest.approx(made.posterior.dispersion)
+        assert found.grid == made.grid
+        assert found.diagnostics.noise_std == pytest.approx(made.diagnostics.noise_std)
+        assert found.provenance["recipe"] == made.provenance["recipe"]
+        assert found.posterior.calibrated is None
+    Path("b.npz").write_bytes(Path("a.npz").read_bytes())
+    Path("b.npz.json").write_bytes(Path("a.h5.json").read_bytes())
+    with pytest.raises(DataError, match="got another file's"):
+        load_reconstruction("b.npz")
+    plain = inverse.reconstruct(inverse.load(raw).prepare(), "zero_filled")
+    plain.save("c.npz")
+    assert load_reconstruction("c.npz").posterior is None
+    Path("c.npz.json").unlink()
+    with pytest.raises(DataError, match="there is no such file"):
+        load_reconstruction("c.npz")
+    assert run(capsys, "info", "a.npz")[0] == 0
