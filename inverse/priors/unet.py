@@ -19,7 +19,7 @@ from inverse.priors.parametrisation import Parametrisation
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
-__all__ = ["UNetPrior"]
+__all__ = ["UNetPrior", "bfloat16_is_fast"]
 
 # Image channels, and whether positions follow them, by (in_channels, out_channels). Networks with
 # twice as many outputs as images predict a variance too (improved DDPM), which is left aside.
@@ -149,6 +149,11 @@ class UNetPrior:
         return self.parametrisation.sigma_min / self.scale
 
     @property
+    def precision(self) -> str:
+        """Of the network's arithmetic."""
+        return "bfloat16" if self.autocast else str(self.network.dtype).removeprefix("torch.")
+
+    @property
     def n_parameters(self) -> int:
         """How many weights the network has."""
         return sum(parameter.numel() for parameter in self.network.parameters())
@@ -177,7 +182,11 @@ class UNetPrior:
         inputs = (self.scale * x + self.offset).reshape(-1, self.n_channels, *x.shape[-2:])
         pixel = self.network.config["block_out_channels"][0] * self.network.dtype.itemsize
         limit = _BLOCK_BYTES.get(x.device.type, _BLOCK_BYTES_ON_A_DEVICE)
-        blocks = inputs.split(max(1, limit // (pixel * math.prod(x.shape[-2:]))))
+        at_once = max(1, limit // (pixel * math.prod(x.shape[-2:])))
+        if self.autocast and x.device.type == "cpu":
+            # Rounding to bfloat16 would let an image depend on the others in its batch.
+            at_once = 1
+        blocks = inputs.split(at_once)
         outputs = torch.cat([self._evaluate(at.scale * block, at.label) for block in blocks])
         clean = at.skip * inputs + at.out * outputs
         return ((clean - self.offset) / self.scale).reshape(x.shape)
@@ -224,6 +233,11 @@ class UNetPrior:
             )
         if not sigma >= 0:
             raise UsageError(f"sigma expected a noise level of 0 or more, got {sigma}")
+
+
+def bfloat16_is_fast() -> bool:
+    """Return whether this machine's processor has instructions for bfloat16."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _continued(images: torch.Tensor, below: int, right: int) -> torch.Tensor:

@@ -300,6 +300,7 @@ class Run:
             method=method,
             settings={
                 "prior": self.prior.name,
+                "prior_precision": getattr(self.prior, "precision", "float32"),
                 "steps": len(levels),
                 "sigma_max": levels[0],
                 "sigma_min": levels[-1],
