@@ -146,7 +146,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     try:
         part.mkdir()
         yield part
-        for file in part.iterdir():
+        for file in part.rglob("*"):
             _flush(file)
         _flush(part)
         if target.exists():
