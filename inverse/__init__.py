@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from inverse.problem import Problem
     from inverse.reconstructing import reconstruct
     from inverse.reconstruction import Diagnostics, Reconstruction
+    from inverse.reloading import load_reconstruction
 
 __suite__ = "inverse-suite"
 __version__ = "0.1.0"
@@ -52,6 +53,7 @@ __all__ = [
     "calibrate",
     "load",
     "load_prior",
+    "load_reconstruction",
     "reconstruct",
 ]
 
@@ -71,6 +73,7 @@ _HOMES = {
     "calibrate": "inverse.calibrating",
     "load": "inverse.io",
     "load_prior": "inverse.priors",
+    "load_reconstruction": "inverse.reloading",
     "reconstruct": "inverse.reconstructing",
 }
 

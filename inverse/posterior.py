@@ -9,7 +9,6 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from inverse.errors import UsageError
 from inverse.problem import Problem
@@ -178,6 +177,8 @@ def object_mask(image: NDArray[np.generic]) -> NDArray[np.bool_]:
     >>> bool(object_mask(disc)[0, 16, 16]), bool(object_mask(disc)[0, 0, 0])
     (True, False)
     """
+    from scipy.ndimage import gaussian_filter
+
     magnitude = np.abs(image).astype(np.float64)
     width = (0.0,) * (magnitude.ndim - 2) + (_OBJECT_SMOOTHING,) * 2
     smooth = gaussian_filter(magnitude, width)
