@@ -16,6 +16,7 @@ __all__ = ["Evidence", "gather_evidence", "leading_axes"]
 
 _FOLDS = 24
 _TOLERATED_LOSS = 0.05
+_TOLERATED_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,42 +42,57 @@ class Evidence:
     held_out: tuple[float, ...]
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is wrong with which components, in words; empty when nothing is.
+    def few(self) -> tuple[int, ...]:
+        """Components of no more vectors than their rank."""
+        return tuple(k for k, n in enumerate(self.counts) if 0 < n <= self.rank)
 
-        Components without vectors, or with vectors of zeros, are not judged. The loss of 5 % of
-        the energy that is tolerated is a subspace off by about 13 degrees, sin^2 = 0.05.
+    @property
+    def unstable(self) -> tuple[int, ...]:
+        """Other components that lose more than 5 % of the energy on vectors not fitted.
+
+        That is a subspace off by about 13 degrees: sin^2 = 0.05. Components without vectors, or
+        with vectors of zeros, are not judged.
         """
-        few = [k for k, n in enumerate(self.counts) if 0 < n <= self.rank]
-        unstable = [
+        return tuple(
             k
             for k, (seen, unseen) in enumerate(zip(self.captured, self.held_out, strict=True))
             if self.counts[k] > self.rank and unseen < (1 - _TOLERATED_LOSS) * seen
-        ]
-        found = []
-        if few:
-            found.append(
-                f"{self._of_all(few)} rest on no more vectors than their rank {self.rank} (the "
-                f"smallest on {min(self.counts[k] for k in few)}): any such vectors fit a "
-                f"subspace. Use more data, or fewer components."
-            )
-        if unstable:
-            k = min(unstable, key=lambda k: self.held_out[k] / self.captured[k])
-            found.append(
-                f"{self._of_all(unstable)} explain new vectors worse than those fitted (at worst "
-                f"{self.held_out[k]:.0%} of their energy against {self.captured[k]:.0%}): too few "
-                f"vectors, or not subspaces of rank {self.rank}. Use more data, or a lower rank."
-            )
-        return tuple(found)
+        )
+
+    @property
+    def undetermined(self) -> float:
+        """Share of all vectors that belong to either kind, 0 to 1."""
+        return sum(self.counts[k] for k in (*self.few, *self.unstable)) / sum(self.counts)
 
     @property
     def reliable(self) -> bool:
-        """Whether every subspace is determined by its vectors."""
-        return not self.warnings
+        """Whether the components that the data determine hold 95 % of the vectors."""
+        return self.undetermined <= _TOLERATED_SHARE
 
-    def _of_all(self, components: list[int]) -> str:
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with which components, in words; empty when nothing is."""
+        found = []
+        if self.few:
+            least = min(self.counts[k] for k in self.few)
+            found.append(
+                f"{self._of_all(self.few)} rest on no more vectors than their rank {self.rank} "
+                f"(the smallest on {least}): any such vectors fit a subspace. Use more data, or "
+                f"fewer components."
+            )
+        if self.unstable:
+            k = min(self.unstable, key=lambda k: self.held_out[k] / self.captured[k])
+            found.append(
+                f"{self._of_all(self.unstable)} explain new vectors worse than those fitted (at "
+                f"worst {self.held_out[k]:.0%} of their energy against {self.captured[k]:.0%}): "
+                f"too few vectors, or not subspaces of rank {self.rank}. Use more data, or a "
+                f"lower rank."
+            )
+        return tuple(found)
+
+    def _of_all(self, components: tuple[int, ...]) -> str:
         share = sum(self.counts[k] for k in components) / sum(self.counts)
-        return f"{len(components)} of {len(self.counts)} components, {share:.2g} of all vectors,"
+        return f"{len(components)} of {len(self.counts)} components, {share:.1%} of all vectors,"
 
 
 def leading_axes(vectors: torch.Tensor, rank: int) -> torch.Tensor:

@@ -98,8 +98,7 @@ def fit_prior(
     n_components, rank : int
         K and r of the mixture.
     method : {"em", "subspaces"}
-        Maximum likelihood (`fit_mixture`), or K-subspaces (`fit_subspaces`), whose hard clusters
-        cost a few per cent of likelihood.
+        Maximum likelihood (`fit_mixture`), or K-subspaces (`fit_subspaces`).
     seed : int
         Of the patches and of the start.
     n_patches : int
@@ -115,7 +114,8 @@ def fit_prior(
     -------
     PatchPrior
         Its card holds data, number of images and patches, seed, method, log-likelihood of a patch,
-        vectors of the smallest component, whether the subspaces are determined, and warnings.
+        vectors of the smallest component, how many patches belong to components that the data do
+        not determine, and warnings (see `inverse.priors.evidence`).
 
     Raises
     ------
@@ -151,6 +151,7 @@ def fit_prior(
         "rank": str(rank),
         **facts,
         "smallest_component": str(min(evidence.counts)),
+        "undetermined": f"{evidence.undetermined:.2%} of the patches",
         "reliable": "yes" if evidence.reliable else "no",
         **({"warnings": " ".join(evidence.warnings)} if evidence.warnings else {}),
     }

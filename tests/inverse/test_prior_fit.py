@@ -95,9 +95,10 @@ def test_warnings_say_which_component_lacks_what() -> None:
     few = Evidence(3, (40, 3), (0.99, 1.0), (0.98, 0.2)).warnings
     assert len(few) == 1
     assert (
-        "1 of 2 components, 0.07 of all vectors, rest on no more vectors than their rank" in few[0]
+        "1 of 2 components, 7.0% of all vectors, rest on no more vectors than their rank" in few[0]
     )
     assert Evidence(3, (40, 0), (0.99, 0.0), (0.98, 0.0)).reliable, "empty: not judged"
+    assert Evidence(3, (97, 3), (0.99, 1.0), (0.98, 0.2)).reliable, "not where it matters"
     unstable = Evidence(3, (40, 8), (0.99, 1.0), (0.98, 0.6)).warnings
     assert len(unstable) == 1
     assert "60% of their energy against 100%" in unstable[0]
