@@ -22,6 +22,7 @@ from PIL import Image
 from inverse.errors import ResourceError
 from inverse.grid import Grid
 from inverse.mri.coil_array import coil_maps
+from inverse.posterior import Interval, Posterior
 from inverse.provenance import Recipe, record
 from inverse.reconstruction import Diagnostics, Reconstruction
 from inverse.report import render, write_report
@@ -29,6 +30,7 @@ from inverse.report.charts import convergence_curve, gauge_position
 from inverse.report.orientation import hang
 from inverse.report.pictures import mask_picture, noise_correlation, phase_colours
 from inverse.report.png import encode
+from inverse.report.uncertainty import coloured, ramp, uncertainty_of
 from inverse.report.viewer import WHITE, pack, viewer_of
 from inverse.report.words import citations, image_kind, residual_verdict, viewer_hints
 
@@ -75,6 +77,18 @@ def reconstruction(shape: tuple[int, int, int] = (3, 40, 32), **changed: object)
         ),
     )
     return dataclasses.replace(made, **changed)
+
+
+def posterior(dispersion: float, *, n: int = 8, **changed: object) -> Posterior:
+    """Samples that spread more on the right; a quarter of every voxel is undetermined."""
+    generator = np.random.default_rng(4)
+    image = reconstruction().image
+    spread = 0.1 * np.linspace(0, 1, image.shape[-1])
+    samples = image + spread * generator.standard_normal((n, *image.shape))
+    share = np.full(image.shape, 0.25, np.float32)
+    return dataclasses.replace(
+        Posterior(samples.astype(np.complex64), share, dispersion), **changed
+    )
 
 
 class _Page(HTMLParser):
@@ -392,6 +406,79 @@ def test_still_pictures_show_what_they_say() -> None:
     assert (colours[0] != colours[2]).any()
 
 
+def test_the_page_shows_what_the_data_left_open() -> None:
+    made = reconstruction(posterior=posterior(0.8))
+    text = render(made)
+    page = _Page(text)
+    assert "The data did not decide 25 % of this image." in text
+    assert "8 images were drawn" in text
+    assert "differ there by 0.80 times the noise" in text
+    assert "Exact samples would hold the truth in at most 78 % of the voxels" in text
+    for words in ("Where the data did not decide", "How wide the interval is"):
+        assert words in text
+    assert page.tags.count("button") == len(re.findall("<button", text))
+    assert 'data-layer="undetermined"' in text
+    plain = render(reconstruction())
+    assert 'data-layer="undetermined"' not in plain
+    assert "did not decide" not in plain
+
+
+def test_the_maps_of_the_viewer_are_those_of_the_posterior() -> None:
+    made = reconstruction(posterior=posterior(0.8))
+    found = uncertainty_of(made.posterior)
+    viewer = viewer_of(made, hang(made.grid), found)
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(viewer.layers["undetermined"])), "u1")
+    low, high = planes.reshape(2, -1).astype(np.uint16)
+    shown = np.cumsum(low + 256 * high, dtype=np.uint16).reshape(viewer.shape)
+    inside = made.posterior.inside
+    assert (shown[~inside] == 0).all()
+    np.testing.assert_allclose(shown[inside] / WHITE, 0.25, atol=1e-3)
+    width = found.maps["width"]
+    assert np.isnan(width[~inside]).all()
+    left, right = width[:, 10:30, 4:12], width[:, 10:30, 20:28]
+    assert np.nanmean(right) > 1.5 * np.nanmean(left)
+
+
+def test_samples_that_contradict_the_data_are_warned_of() -> None:
+    found = uncertainty_of(posterior(2.3))
+    assert found.tone == "caution"
+    assert any("contradict each other" in s and "2.30" in s for s in found.sentences)
+    assert uncertainty_of(posterior(0.9)).tone == "good"
+    unknown = uncertainty_of(posterior(float("nan")))
+    assert any("noise of the data is not known" in s for s in unknown.sentences)
+
+
+def test_an_interval_says_where_it_comes_from() -> None:
+    shape = reconstruction().image.shape
+    ends = (np.zeros(shape, np.float32), np.ones(shape, np.float32))
+    interval = Interval(0.95, *ends, "calibrated on 12 slices whose truth was known")
+    calibrated = uncertainty_of(posterior(0.9, calibrated=interval))
+    assert "The 95 % interval is calibrated on 12 slices" in calibrated.sentences[-1]
+    assert "Width of the 95 % interval" in calibrated.captions["width"]
+    many = uncertainty_of(posterior(0.9, n=19)).sentences[-1]
+    assert many == "The 90 % interval is the quantiles of 19 samples, not calibrated."
+
+
+def test_posteriors_of_nothing_still_get_a_report() -> None:
+    zero = np.zeros((1, 9, 9), dtype=np.complex64)
+    nothing = Posterior(np.stack([zero, zero]), zero.real, 0.0)
+    grid = Grid((1, 9, 9), (1, 1, 1))
+    text = render(
+        reconstruction(
+            image=zero, baseline=zero, reference=None, grid=grid, details={}, posterior=nothing
+        )
+    )
+    _Page(text)
+    assert "did not decide 0 %" in text
+
+
+def test_maps_are_painted_from_dark_to_bright_and_grey_outside() -> None:
+    painted = coloured(np.array([0.0, 1.0, 2.0, np.nan]))
+    assert painted.tolist() == [[12, 12, 40], [252, 240, 170], [252, 240, 170], [24, 24, 24]]
+    lightness = ramp() @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(lightness) > 0).all()
+
+
 def browse(path: Path, folder: Path) -> tuple[str, str]:
     """Open a page in a headless browser; return its final document and its console."""
     command = [
@@ -427,6 +514,11 @@ const timer = setInterval(() => {
   set("slice", 1); seen.again = sum("left");
   document.querySelector("[data-layer=reference]").click(); seen.reference = sum("right");
   document.querySelector("[data-layer=error]").click(); seen.error = sum("right");
+  document.querySelector("[data-layer=undetermined]").click(); seen.undetermined = sum("right");
+  const canvas = document.querySelector("#right canvas");
+  const pixel = (x, y) => [...canvas.getContext("2d").getImageData(x, y, 1, 1).data].slice(0, 3);
+  seen.corner = pixel(0, 0); seen.middle = pixel(16, 20);
+  document.querySelector("[data-layer=width]").click(); seen.width = sum("right");
   document.querySelector("[data-mode=flicker]").click();
   seen.hidden = document.getElementById("right").hidden;
   document.querySelector("[data-mode=side]").click();
@@ -439,7 +531,7 @@ const timer = setInterval(() => {
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path")
 def test_the_viewer_works_in_a_browser(tmp_path: Path) -> None:
-    made = reconstruction()
+    made = reconstruction(posterior=posterior(0.8))
     path = write_report(made, tmp_path / "r.html")
     document, console = browse(path, tmp_path / "profile1")
     assert 'data-ready="yes"' in document
@@ -456,7 +548,11 @@ def test_the_viewer_works_in_a_browser(tmp_path: Path) -> None:
     assert len({seen[k] for k in ("start", "slice", "level", "window")}) == 4
     assert seen["reset"] == seen["slice"]
     assert seen["again"] == seen["start"]
-    assert len({seen[k] for k in ("baseline", "reference", "error")}) == 3
+    layers = ("baseline", "reference", "error", "undetermined", "width")
+    assert len({seen[k] for k in layers}) == 5
+    assert seen["corner"] == [24, 24, 24]  # not the object
+    share = 0.25  # of every voxel, see `posterior`
+    np.testing.assert_allclose(seen["middle"], ramp()[round(255 * share)], atol=3)
     assert seen["hidden"] is True
     assert seen["shown"] is True
 
