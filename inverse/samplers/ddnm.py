@@ -18,6 +18,7 @@ from inverse.settings import number
 __all__ = ["ddnm"]
 
 _PRESETS = ("measured-noise", "ddnm-paper")
+_PAPER_ETA = 0.85
 _PSEUDOINVERSE_ITERATIONS = 30
 _PSEUDOINVERSE_RTOL = 1e-6
 
@@ -37,7 +38,7 @@ def ddnm(
     steps: int = 20,
     sigma_max: float = 0.2,
     sigma_min: float | None = None,
-    eta: float = 0.85,
+    eta: float | None = None,
     form: str = "noisy",
     cg_iterations: CgIterations | None = None,
 ) -> Reconstruction:
@@ -85,7 +86,8 @@ def ddnm(
     sigma_max, sigma_min : float
         First and last noise level relative to the image's peak (not with "ddnm-paper").
     eta : float
-        Share of fresh noise, 0 to 1.
+        Share of fresh noise, 0 to 1; by default 1, and 0.85 with "ddnm-paper". The noise that is
+        kept carries the errors of the start along.
     form : {"noisy", "noiseless"}
         Data without noise (noise_std = 0) are always treated by the second.
     cg_iterations : int or "adaptive"
@@ -108,7 +110,7 @@ def ddnm(
     paper = one_of("preset", preset, _PRESETS) == "ddnm-paper"
     noiseless = one_of("form", form, ("noisy", "noiseless")) == "noiseless"
     noiseless = noiseless or problem.noise_std == 0
-    eta = number("eta", eta, high=1.0)
+    eta = number("eta", (_PAPER_ETA if paper else 1.0) if eta is None else eta, high=1.0)
     run, start = Run.begin(
         problem,
         prior,
