@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from inverse.errors import UsageError
 from inverse.methods import Progress, register
 from inverse.priors import Prior
 from inverse.problem import Problem
@@ -17,7 +18,11 @@ from inverse.settings import count, number
 __all__ = ["pnp_dm"]
 
 _PRESETS = ("measured-noise", "calibrated", "pnp-dm-paper")
-_DEFAULTS = {"measured-noise": (20, 20, 4), "calibrated": (20, 80, 5), "pnp-dm-paper": (100, 0, 20)}
+_DEFAULTS = {  # steps, share of them that settles, prior_steps
+    "measured-noise": (40, 0.5, 4),
+    "calibrated": (100, 0.8, 5),
+    "pnp-dm-paper": (100, 0.0, 20),
+}
 _PAPER_RHO = (5.0, 0.15, 0.9)  # 10 and .3 on images that span 2, and their decay
 
 
@@ -43,13 +48,13 @@ def pnp_dm(
     z ~ p(z | x, y)    where z = x + rho n, y = A z + e, e ~ N(0, S)      a Gaussian
     x ~ p(x | z)       reverse diffusion from z at sigma = rho to 0       `reverse_diffusion`
 
-    which, whatever x was, leaves p(x) N(y; A x, S + rho^2 A A^H) as it is. rho falls in `steps`
-    alternations with S = s^2 I, z drawn by a perturbed solve (`Run.draw`); what the data do not
-    determine needs no time to settle meanwhile, being distributed as in the prior at every rho.
-    Then follow `settle` alternations at rho = s / ||A|| with S = s^2 I - rho^2 A A^H
-    (`exact_split`), so that the likelihood is that of the data, without the rho^2 A A^H that the
-    usual split adds to the noise and that only a small rho, slow to mix, keeps small. Every result
-    is the end of a chain of its own: samples are independent.
+    which leaves p(x) N(y; A x, S + rho^2 A A^H) as it is. rho falls in the first alternations,
+    with S = s^2 I and z drawn by a perturbed solve (`Run.draw`); what the data do not determine
+    needs no time to settle meanwhile, being distributed as in the prior at every rho. The last
+    `settle` alternations are at rho = s / ||A|| with S = s^2 I - rho^2 A A^H (`exact_split`), so
+    that the likelihood is that of the data, without the rho^2 A A^H that the usual split adds to
+    the noise and that only a small rho, slow to mix, keeps small. Every result is the end of a
+    chain of its own: samples are independent.
 
     Approximated are the reverse diffusion, by a few steps of second order, and the stationary
     distribution, by a finite number of alternations: what the annealing leaves wrong decays with
@@ -65,13 +70,13 @@ def pnp_dm(
     generator, n_samples, progress, callback
         See `inverse.samplers.run.Run.begin`. With several samples the image is their mean.
     preset : {"measured-noise", "calibrated", "pnp-dm-paper"}
-        steps, settle and prior_steps are 20, 20, 4 by default, a compromise for images; 20, 80, 5
-        with "calibrated"; 100, 0, 20 with "pnp-dm-paper", where rho falls by a tenth an
+        steps, settle and prior_steps are 40, 20, 4 by default, a compromise for images; 100, 80,
+        5 with "calibrated"; 100, 0, 20 with "pnp-dm-paper", where rho falls by a tenth an
         alternation from 5 to .15 (10 and .3 on images that span 2). What is given besides counts.
     steps : int, optional
-        Alternations while rho falls.
+        Alternations.
     settle : int, optional
-        Alternations at the last rho.
+        How many of them, the last ones, are at the last rho.
     prior_steps : int, optional
         Calls of the prior in each alternation.
     sigma_max, sigma_min : float
@@ -94,14 +99,12 @@ def pnp_dm(
     Wu et al. 2024, arXiv 2405.18782, algorithm 1, eq. 5 and 6; Coeurdoux et al. 2024,
     doi:10.1109/TIP.2024.3404338. The exact split is not theirs.
     """
-    defaults = _DEFAULTS[one_of("preset", preset, _PRESETS)]
-    given = (steps, settle, prior_steps)
-    steps, settle, prior_steps = (
-        count(name, usual if value is None else value, low=low)
-        for name, value, usual, low in zip(
-            ("steps", "settle", "prior_steps"), given, defaults, (1, 0, 1), strict=True
-        )
-    )
+    usual, share, inner = _DEFAULTS[one_of("preset", preset, _PRESETS)]
+    steps = count("steps", usual if steps is None else steps, low=2)
+    settle = count("settle", int(share * steps) if settle is None else settle, low=0)
+    if settle >= steps:
+        raise UsageError(f"settle expected less than steps = {steps}, got {settle}")
+    prior_steps = count("prior_steps", inner if prior_steps is None else prior_steps)
     run, start = Run.begin(
         problem,
         prior,
@@ -114,13 +117,14 @@ def pnp_dm(
     bound = squared_norm(run)
     if preset == "pnp-dm-paper":
         first, last, decay = _PAPER_RHO
-        levels = [min(first * decay**k, run.prior.largest_sigma) for k in range(steps + settle)]
-        levels = [max(rho, last) for rho in levels]
+        falling = [max(first * decay**k, last) for k in range(steps - settle)]
+        levels = [min(rho, run.prior.largest_sigma) for rho in [*falling, *[last] * settle]]
     else:
         last = problem.noise_std / bound**0.5
         last = last if sigma_min is None else number("sigma_min", sigma_min, above=True)
-        falling = run.schedule(steps + 1, max(sigma_max, 2 * last), last)
-        levels = falling[: None if settle else -1] + falling[-1:] * (settle - 1)
+        n_falling = steps - max(settle - 1, 0)
+        falling = run.schedule(n_falling, max(sigma_max, 2 * last), last)
+        levels = falling + falling[-1:] * (steps - n_falling)
 
     def step(x: torch.Tensor, rho: float, following: float) -> tuple[torch.Tensor, torch.Tensor]:
         del following
