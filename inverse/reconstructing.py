@@ -25,13 +25,17 @@ _FULLY_SAMPLED = 1.05
 _INSIDE = "acceleration inside the acquired extent"
 
 
-def choose(problem: Problem) -> tuple[str, str]:
+def choose(problem: Problem, *, several: bool = False) -> tuple[str, str]:
     """Return the method for a problem and the reason, in words.
 
     Parameters
     ----------
     problem : Problem
+    several : bool
+        Whether samples of the posterior are wanted, not one image.
     """
+    if several:
+        return "pnp_dm", "several samples were asked for, and its converge to the posterior"
     if float(str(problem.notes.get(_INSIDE, "inf"))) <= _FULLY_SAMPLED:
         return "cg_sense", "nothing is missing within what was acquired: the data need no prior"
     return (
@@ -88,7 +92,8 @@ def reconstruct(
     ConvergenceError
         If the image came out with NaN or infinity.
     """
-    name, why = (method, "as asked") if method != AUTO else choose(problem)
+    several = settings.get("n_samples", 1) != 1
+    name, why = (method, "as asked") if method != AUTO else choose(problem, several=several)
     function = find(name)
     check_settings(name, settings)
     loaded, label = None, None

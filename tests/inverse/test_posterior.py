@@ -246,6 +246,10 @@ def test_methods_that_give_one_image_say_which_draw_samples(scan: Problem) -> No
     with pytest.raises(UsageError, match=r"pnp_hqs gives one image and draws no samples; .* dds"):
         reconstruct(scan, "pnp_hqs", n_samples=4)
     assert "dds" in samplers()
+    few = {"steps": 3, "prior_steps": 1}
+    found = reconstruct(scan, "auto", n_samples=2, **few)  # type: ignore[arg-type]
+    assert found.method == "pnp_dm"
+    assert "several samples were asked for" in str(found.provenance["why"])
     assert not {"pnp_hqs", "tv", "cg_sense"} & set(samplers())
     assert set(samplers()) <= set(METHODS)
 
