@@ -77,8 +77,8 @@ class Run:
     n_samples : int
     cg_iterations : int or "adaptive"
         Of each data step. Adaptive: until 0.035 of the step's first residual is left, which for
-        twenty steps costs some 130 applications of A^H A and 0.05 dB. None for a sampler without
-        such steps.
+        twenty steps costs some 100 to 130 applications of A^H A. None for a sampler without such
+        steps.
     progress, callback : function, optional
         See `Progress` and `Callback`.
     """
