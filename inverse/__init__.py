@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from inverse.calibrating import calibrate
     from inverse.calibration import Calibration
+    from inverse.diffusers_pipeline import DDSPipeline
     from inverse.errors import (
         ConvergenceError,
         DataError,
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Calibration",
     "ConvergenceError",
+    "DDSPipeline",
     "DataError",
     "Diagnostics",
     "Grid",
@@ -60,6 +62,7 @@ __all__ = [
 _HOMES = {
     "Calibration": "inverse.calibration",
     "ConvergenceError": "inverse.errors",
+    "DDSPipeline": "inverse.diffusers_pipeline",
     "DataError": "inverse.errors",
     "Diagnostics": "inverse.reconstruction",
     "Grid": "inverse.grid",
