@@ -17,11 +17,11 @@ from inverse.settings import count, number
 
 __all__ = ["pnp_dm"]
 
-_PRESETS = ("measured-noise", "calibrated", "pnp-dm-paper")
+_PRESETS = ("measured-noise", "calibrated", "pnp_dm-paper")
 _DEFAULTS = {  # steps, share of them that settles, prior_steps
     "measured-noise": (40, 0.5, 4),
     "calibrated": (100, 0.8, 5),
-    "pnp-dm-paper": (100, 0.0, 20),
+    "pnp_dm-paper": (100, 0.0, 20),
 }
 _PAPER_RHO = (5.0, 0.15, 0.9)  # 10 and .3 on images that span 2, and their decay
 
@@ -69,9 +69,9 @@ def pnp_dm(
         The embedded one by default.
     generator, n_samples, progress, callback
         See `inverse.samplers.run.Run.begin`. With several samples the image is their mean.
-    preset : {"measured-noise", "calibrated", "pnp-dm-paper"}
+    preset : {"measured-noise", "calibrated", "pnp_dm-paper"}
         steps, settle and prior_steps are 40, 20, 4 by default, a compromise for images; 100, 80,
-        5 with "calibrated"; 100, 0, 20 with "pnp-dm-paper", where rho falls by a tenth an
+        5 with "calibrated"; 100, 0, 20 with "pnp_dm-paper", where rho falls by a tenth an
         alternation from 5 to .15 (10 and .3 on images that span 2). What is given besides counts.
     steps : int, optional
         Alternations.
@@ -81,7 +81,7 @@ def pnp_dm(
         Calls of the prior in each alternation.
     sigma_max, sigma_min : float
         First and last rho relative to the image's peak; the last is s / ||A|| by default (not with
-        "pnp-dm-paper").
+        "pnp_dm-paper").
     cg_iterations : int or "adaptive"
         Conjugate-gradient iterations a perturbed solve.
 
@@ -115,7 +115,7 @@ def pnp_dm(
         callback=callback,
     )
     bound = squared_norm(run)
-    if preset == "pnp-dm-paper":
+    if preset == "pnp_dm-paper":
         first, last, decay = _PAPER_RHO
         falling = [max(first * decay**k, last) for k in range(steps - settle)]
         levels = [min(rho, run.prior.largest_sigma) for rho in [*falling, *[last] * settle]]

@@ -519,7 +519,7 @@ def test_settings_out_of_range_are_refused(
 
 def test_pnp_dm_paper_lets_rho_fall_by_a_tenth() -> None:
     problem = problem_of(kept_pixels())
-    settings = {"preset": "pnp-dm-paper", "steps": 60, "prior_steps": 1}
+    settings = {"preset": "pnp_dm-paper", "steps": 60, "prior_steps": 1}
     found = [s.sigma for s in states_of(pnp_dm, problem, white_prior(), **settings)]
     assert np.allclose(found, np.maximum(5 * 0.9 ** np.arange(60), 0.15))
 
