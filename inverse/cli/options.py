@@ -74,7 +74,8 @@ Output = Annotated[
 Prior = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|FILE", help="Prior of the methods that take one: natural, brain, ct, a file."
+        metavar="NAME|FILE",
+        help="Prior of the methods that take one: natural, brain, ct, auto or a file.",
     ),
 ]
 Maps = Annotated[
@@ -177,12 +178,13 @@ def prior_file(prior: str | None) -> Path | None:
     UsageError
         If there is no such file or folder.
     """
-    from inverse.priors.base import BUILT_IN
+    from inverse.priors.base import AUTO, BUILT_IN
 
-    if prior is None or prior in BUILT_IN:
+    known = (AUTO, *BUILT_IN)
+    if prior is None or prior in known:
         return None
     if not Path(prior).exists():
-        names = ", ".join(f"'{name}'" for name in BUILT_IN)
+        names = ", ".join(f"'{name}'" for name in known)
         raise UsageError(
             f"--prior expected {names}, a file or a folder; there is no such file: {prior}"
         )

@@ -20,10 +20,10 @@ from inverse.report import pictures
 from inverse.report.charts import convergence_curve, gauge_position
 from inverse.report.orientation import Hanging, hang
 from inverse.report.png import data_address
+from inverse.report.references import citations
 from inverse.report.uncertainty import Uncertainty, coloured, ramp, uncertainty_of
 from inverse.report.viewer import Viewer, viewer_of
 from inverse.report.words import (
-    citations,
     history_label,
     image_kind,
     label_of,

@@ -1,4 +1,4 @@
-"""The sentences of the report: what the residual means, what kind of image it is, what to cite."""
+"""The sentences of the report: what the residual means, what kind of image it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from inverse.report.viewer import Viewer
 
 __all__ = [
     "Verdict",
-    "citations",
     "history_label",
     "image_kind",
     "label_of",
@@ -28,6 +27,15 @@ _TITLES = {
     "tv": "Total variation",
     "pnp_hqs": "Plug-and-play HQS",
     "dds": "Decomposed diffusion sampling",
+    "diffpir": "DiffPIR",
+    "ddnm": "Null-space diffusion (DDNM)",
+    "ddrm": "Diffusion restoration (DDRM)",
+    "red_diff": "Variational diffusion (RED-diff)",
+    "dps": "Diffusion posterior sampling",
+    "pigdm": "Pseudoinverse-guided diffusion",
+    "daps": "Decoupled annealing (DAPS)",
+    "pnp_dm": "Plug-and-play diffusion (split Gibbs)",
+    "mbir": "Predictor-corrector diffusion (DiffusionMBIR)",
 }
 _LABELS = {
     "acceleration": "undersampled by a factor of",
@@ -45,47 +53,12 @@ _HISTORIES = {
     "cg_sense": ("residual of the normal equations", 0),
     "l1_wavelet": ("relative length of the step still to take", 1),
     "tv": ("relative violation of the optimality conditions", 1),
-    "pnp_hqs": ("length of the image's change", 1),
-    "dds": ("length of the image's change", 1),
 }
+_OF_A_PRIOR = "length of the image's change", 1
 _ESTIMATED_RISK = "estimated squared error of the predicted data, in noise variances", 1
 _VISIBLE_CHANGE = 0.05
 _CLOSE = (0.85, 1.15)
 _LIMITS = " It says nothing about what was not measured."
-_SUITE = (
-    "inverse-suite: from a measurement file to an image you can trust. Version {version}. "
-    "Apache-2.0."
-)
-_REFERENCES = {
-    "cg_sense": (
-        "Pruessmann KP, Weiger M, Börnert P, Boesiger P. Advances in sensitivity encoding with "
-        "arbitrary k-space trajectories. Magn Reson Med 2001;46:638-651. doi:10.1002/mrm.1241",
-    ),
-    "l1_wavelet": (
-        "Lustig M, Donoho D, Pauly JM. Sparse MRI: the application of compressed sensing for "
-        "rapid MR imaging. Magn Reson Med 2007;58:1182-1195. doi:10.1002/mrm.21391",
-        "Beck A, Teboulle M. A fast iterative shrinkage-thresholding algorithm for linear inverse "
-        "problems. SIAM J Imaging Sci 2009;2:183-202. doi:10.1137/080716542",
-    ),
-    "tv": (
-        "Block KT, Uecker M, Frahm J. Undersampled radial MRI with multiple coils: iterative image "
-        "reconstruction using a total variation constraint. Magn Reson Med 2007;57:1086-1098. "
-        "doi:10.1002/mrm.21236",
-    ),
-    "pnp_hqs": (
-        "Zhang K, Li Y, Zuo W, Zhang L, Van Gool L, Timofte R. Plug-and-play image restoration "
-        "with deep denoiser prior. IEEE Trans Pattern Anal Mach Intell 2022;44:6360-6376. "
-        "doi:10.1109/TPAMI.2021.3088914",
-    ),
-    "dds": (
-        "Chung H, Lee S, Ye JC. Decomposed diffusion sampler for accelerating large-scale inverse "
-        "problems. ICLR 2024. arXiv:2303.05754",
-    ),
-}
-_ESPIRIT = (
-    "Uecker M, Lai P, Murphy MJ, et al. ESPIRiT: an eigenvalue approach to autocalibrating "
-    "parallel MRI. Magn Reson Med 2014;71:990-1001. doi:10.1002/mrm.24751"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +111,8 @@ def history_label(reconstruction: Reconstruction) -> tuple[str, int]:
     is_auto = reconstruction.settings.get("iterations") == "auto"
     if reconstruction.method == "cg_sense" and is_auto and reconstruction.diagnostics.noise_std > 0:
         return _ESTIMATED_RISK
+    if reconstruction.diagnostics.n_denoiser:
+        return _OF_A_PRIOR
     return _HISTORIES.get(reconstruction.method, ("progress measure of the method", 1))
 
 
@@ -247,25 +222,3 @@ def image_kind(reconstruction: Reconstruction) -> tuple[str, ...]:
             "from the prior and may not be real."
         )
     return tuple(sentences)
-
-
-def citations(reconstruction: Reconstruction, version: str) -> tuple[str, ...]:
-    """Return what a paper that uses this image should cite.
-
-    Parameters
-    ----------
-    reconstruction : Reconstruction
-    version : str
-        Of the suite.
-
-    Returns
-    -------
-    tuple of str
-        The suite, the method, and the calibration when coil maps were estimated.
-    """
-    calibration = (_ESPIRIT,) if "csm" in reconstruction.details else ()
-    return (
-        _SUITE.format(version=version),
-        *_REFERENCES.get(reconstruction.method, ()),
-        *calibration,
-    )

@@ -21,6 +21,7 @@ from PIL import Image
 
 from inverse.errors import ResourceError
 from inverse.grid import Grid
+from inverse.methods import METHODS, find
 from inverse.mri.coil_array import coil_maps
 from inverse.posterior import Interval, Posterior
 from inverse.provenance import Recipe, record
@@ -30,9 +31,10 @@ from inverse.report.charts import convergence_curve, gauge_position
 from inverse.report.orientation import hang
 from inverse.report.pictures import mask_picture, noise_correlation, phase_colours
 from inverse.report.png import encode
+from inverse.report.references import citations
 from inverse.report.uncertainty import coloured, ramp, uncertainty_of
 from inverse.report.viewer import WHITE, pack, viewer_of
-from inverse.report.words import citations, image_kind, residual_verdict, viewer_hints
+from inverse.report.words import image_kind, residual_verdict, title_of, viewer_hints
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 MARKER = "<script>alert('marker')</script>"
@@ -320,7 +322,6 @@ def test_the_page_takes_the_number_of_maps_from_the_recipe() -> None:
     [
         ("cg_sense", {"iterations": "auto"}, "estimated squared error", 1),
         ("cg_sense", {"iterations": 9}, "residual of the normal equations", 0),
-        ("pnp_hqs", {}, "length of the image&#39;s change", 1),
         ("mine", {}, "progress measure of the method", 1),
     ],
 )
@@ -333,6 +334,21 @@ def test_the_convergence_curve_names_its_quantity_and_axes(
     assert axis in text
     assert '<span class="end">bottom: 0.000488</span>' in text
     assert "the vertical axis is logarithmic" in text
+
+
+def test_the_curve_of_a_method_with_a_prior_is_that_of_its_change() -> None:
+    counted = dataclasses.replace(reconstruction().diagnostics, n_denoiser=20)
+    text = render(reconstruction(method="pnp_dm", diagnostics=counted))
+    assert "Convergence: length of the image&#39;s change" in text
+    assert "Plug-and-play diffusion (split Gibbs)" in text
+
+
+def test_every_method_has_a_title_and_something_to_cite() -> None:
+    find("tv")  # fills the table
+    for method in METHODS:
+        made = reconstruction(method=method, details={})
+        assert title_of(method) not in {method, method.replace("_", " ")}
+        assert (len(citations(made, "1")) > 1) == (method != "zero_filled")
 
 
 def test_settings_have_plain_labels() -> None:
@@ -455,6 +471,8 @@ def test_an_interval_says_where_it_comes_from() -> None:
     calibrated = uncertainty_of(posterior(0.9, calibrated=interval))
     assert "The 95 % interval is calibrated on 12 slices" in calibrated.sentences[-1]
     assert "Width of the 95 % interval" in calibrated.captions["width"]
+    cited = citations(reconstruction(posterior=posterior(0.9, calibrated=interval)), "1")
+    assert "01621459.2017.1307116" in cited[-1]
     many = uncertainty_of(posterior(0.9, n=19)).sentences[-1]
     assert many == "The 90 % interval is the quantiles of 19 samples, not calibrated."
 
