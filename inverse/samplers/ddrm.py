@@ -135,7 +135,7 @@ def ddrm(
     """
     paper = one_of("preset", preset, ("measured-noise", "ddrm-paper")) == "ddrm-paper"
     shares = (number("eta", eta, high=1.0), number("eta_b", eta_b, high=1.0))
-    svd = svd_of(problem.operator)
+    svd = svd_of(problem.operator, problem.n_batch_axes)
     run, start = Run.begin(
         problem,
         prior,

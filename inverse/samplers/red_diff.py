@@ -90,7 +90,7 @@ def red_diff(
     then, on average over n, noise_std^2 times that of -log p(mu | y) with the prior smoothed by
     sigma_k, so that for slowly falling levels mu tends to the posterior's mode. The paper's
     w_k = 0.25 sigma_k and constant step know neither the noise of the data nor their scale
-    ("red-diff-paper").
+    ("red_diff-paper").
 
     It approximates the posterior by its mode: there is no spread. Several samples differ by their
     random n only, which says nothing about uncertainty; their mean is a less noisy estimate.
@@ -102,12 +102,12 @@ def red_diff(
         The embedded one by default.
     generator, n_samples, progress, callback
         See `inverse.samplers.run.Run.begin`. With several samples the image is their mean.
-    preset : {"measured-noise", "red-diff-paper"}
-        Above; "red-diff-paper" takes the levels of the linear DDPM schedule, 1000 steps there.
+    preset : {"measured-noise", "red_diff-paper"}
+        Above; "red_diff-paper" takes the levels of the linear DDPM schedule, 1000 steps there.
     steps : int
         Calls of the prior, one a gradient step.
     sigma_max, sigma_min : float
-        First and last noise level relative to the image's peak (not with "red-diff-paper").
+        First and last noise level relative to the image's peak (not with "red_diff-paper").
     weight : float
         Above; 1 by default, 0.25 in the paper.
     learning_rate : float
@@ -126,7 +126,7 @@ def red_diff(
     ----------
     Mardani et al. 2023, arXiv 2305.04391, algorithm 1
     """
-    paper = one_of("preset", preset, ("measured-noise", "red-diff-paper")) == "red-diff-paper"
+    paper = one_of("preset", preset, ("measured-noise", "red_diff-paper")) == "red_diff-paper"
     weight = number("weight", (_PAPER_WEIGHT if paper else 1.0) if weight is None else weight)
     rate = number("learning_rate", learning_rate, above=True)
     run, start = Run.begin(

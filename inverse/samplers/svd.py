@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from inverse.errors import UsageError
-from operators import Fourier, LinearOperator, Sense, Space, fft_centred, ifft_centred
+from operators import Fourier, LinearOperator, Sense, fft_centred, ifft_centred
 
 __all__ = ["DenseSvd", "FourierSvd", "Svd", "svd_of"]
 
@@ -40,61 +41,68 @@ class Svd(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DenseSvd:
-    """The decomposition of a small operator, from its matrix.
+    """The decomposition of a small operator, from its matrix; one for each independent system.
 
     Parameters
     ----------
-    domain, range_ : Space
-        Of the operator.
-    left : Tensor, (range.size, k)
-        U; k is at least the smaller of the two sizes.
-    singular_values : Tensor, (domain.size,), real
+    image_shape, data_shape : tuple of int
+        Of one system.
+    left : Tensor, (*systems, m, k)
+        U; k is at least the smaller of the sizes m of the data and n of the image.
+    singular_values : Tensor, (*systems, n), real
         d, zero beyond the rank.
-    right : Tensor, (domain.size, domain.size)
+    right : Tensor, (*systems, n, n)
         V^H.
     """
 
-    domain: Space
-    range_: Space
+    image_shape: tuple[int, ...]
+    data_shape: tuple[int, ...]
     left: torch.Tensor
     singular_values: torch.Tensor
     right: torch.Tensor
 
     @classmethod
-    def of(cls, operator: LinearOperator) -> DenseSvd:
+    def of(cls, operator: LinearOperator, n_batch_axes: int = 0) -> DenseSvd:
         """Decompose the matrix that an operator makes of the identity.
 
         Parameters
         ----------
         operator : LinearOperator
             Small: the matrix is stored.
+        n_batch_axes : int
+            Leading axes of its domain and range that count independent systems.
         """
-        domain, range_ = operator.domain, operator.range
-        identity = torch.eye(domain.size, dtype=domain.dtype, device=operator.device)
-        columns = operator(identity.reshape(domain.size, *domain.shape))
-        matrix = range_.flatten(columns).mT
+        domain = operator.domain
+        systems, shape = domain.shape[:n_batch_axes], domain.shape[n_batch_axes:]
+        n = math.prod(shape)
+        identity = torch.eye(n, dtype=domain.dtype, device=operator.device)
+        units = identity.reshape(n, *(1 for _ in systems), *shape).expand(n, *domain.shape)
+        matrix = operator(units).reshape(n, *systems, -1).movedim(0, -1)
         # Of a wide matrix all right singular vectors are wanted: the null space is sampled too.
-        wide = range_.size < domain.size
+        wide = matrix.shape[-2] < n
         left, found, right = torch.linalg.svd(matrix, full_matrices=wide)
-        negligible = found.max() * max(matrix.shape) * torch.finfo(found.dtype).eps
-        values = torch.zeros(domain.size, dtype=found.dtype, device=found.device)
-        values[: len(found)] = torch.where(found > negligible, found, 0.0)
-        return cls(domain, range_, left, values, right)
+        epsilon = max(matrix.shape[-2:]) * torch.finfo(found.dtype).eps
+        negligible = found.amax(-1, keepdim=True) * epsilon
+        values = torch.where(found > negligible, found, 0.0)
+        missing = n - found.shape[-1]
+        padded = torch.nn.functional.pad(values, (0, missing))
+        return cls(shape, operator.range.shape[n_batch_axes:], left, padded, right)
 
     def image_coefficients(self, x: torch.Tensor) -> torch.Tensor:
         """V^H x; see `Svd`."""
-        return self.domain.flatten(x) @ self.right.mT
+        flat = x.flatten(x.ndim - len(self.image_shape))
+        return torch.einsum("...ij,...j->...i", self.right, flat)
 
     def data_coefficients(self, y: torch.Tensor) -> torch.Tensor:
         """U^H y; see `Svd`."""
-        found = self.range_.flatten(y) @ self.left.conj()
-        missing = self.domain.size - found.shape[-1]
-        return torch.nn.functional.pad(found, (0, missing))
+        flat = y.flatten(y.ndim - len(self.data_shape))
+        found = torch.einsum("...ji,...j->...i", self.left.conj(), flat)
+        return torch.nn.functional.pad(found, (0, self.right.shape[-1] - found.shape[-1]))
 
     def image(self, coefficients: torch.Tensor) -> torch.Tensor:
         """V c; see `Svd`."""
-        found = coefficients @ self.right.conj()
-        return found.reshape(*found.shape[:-1], *self.domain.shape)
+        found = torch.einsum("...ji,...j->...i", self.right.conj(), coefficients)
+        return found.reshape(*found.shape[:-1], *self.image_shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,15 +139,17 @@ class FourierSvd:
         return self.phase.conj() * ifft_centred(coefficients, self.axes)
 
 
-def svd_of(operator: LinearOperator) -> Svd:
+def svd_of(operator: LinearOperator, n_batch_axes: int = 0) -> Svd:
     """Return the singular value decomposition of an operator that has one at hand.
 
     Those are the Fourier transform, single-coil `Sense` whose map has constant modulus, and
-    whatever is small enough for a dense matrix.
+    whatever is small enough for a dense matrix of each independent system.
 
     Parameters
     ----------
     operator : LinearOperator
+    n_batch_axes : int
+        Leading axes of its domain and range that count independent systems.
 
     Raises
     ------
@@ -160,13 +170,15 @@ def svd_of(operator: LinearOperator) -> Svd:
         found = _single_coil(operator)
         if found is not None:
             return found
-    domain, range_ = operator.domain, operator.range
-    if domain.size <= _LARGEST_DOMAIN and domain.size * range_.size <= _LARGEST_MATRIX:
-        return DenseSvd.of(operator)
+    n_systems = math.prod(operator.domain.shape[:n_batch_axes])
+    n_unknowns = operator.domain.size // n_systems
+    if n_unknowns <= _LARGEST_DOMAIN and n_unknowns * operator.range.size <= _LARGEST_MATRIX:
+        return DenseSvd.of(operator, n_batch_axes)
     raise UsageError(
         f"{operator!r} has no singular value decomposition at hand: expected a Fourier transform, "
-        f"one coil of constant modulus, or at most {_LARGEST_DOMAIN} unknowns, got {domain.size}. "
-        f"Use ddnm, diffpir or dds, which need none."
+        f"one coil of constant modulus, or at most {_LARGEST_DOMAIN} unknowns a slice and "
+        f"{_LARGEST_MATRIX} matrix elements; got {n_unknowns} and "
+        f"{n_unknowns * operator.range.size}. Use ddnm, diffpir or dds, which need none."
     )
 
 
