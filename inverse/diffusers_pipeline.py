@@ -4,8 +4,7 @@ Importing this module imports diffusers, which takes seconds; `inverse.DDSPipeli
 name is first used.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: diffusers looks for classes in the signature.
 import json
 import math
 import os
@@ -13,15 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import diffusers
 import numpy as np
 import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils.outputs import BaseOutput
 from diffusers.utils.pil_utils import numpy_to_pil
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from inverse.batched_problem import batched_problem
 from inverse.errors import UsageError
@@ -36,11 +38,6 @@ from inverse.samplers.run import CgIterations, State, one_of
 from inverse.settings import count, number
 from operators import LinearOperator
 
-if TYPE_CHECKING:
-    from diffusers.models.unets.unet_2d import UNet2DModel
-    from diffusers.schedulers.scheduling_utils import SchedulerMixin
-    from PIL.Image import Image
-
 __all__ = ["DDSPipeline", "DDSPipelineOutput", "ddim_eta"]
 
 _SCHEDULER = "scheduler_config.json"
@@ -51,7 +48,7 @@ _SHOWN = ("estimate", "x")  # to callbacks
 StepEnd = Callable[
     ["DDSPipeline", int, float, dict[str, torch.Tensor]], Mapping[str, torch.Tensor] | None
 ]
-Images = torch.Tensor | NDArray[np.generic] | list["Image"]
+Images = torch.Tensor | NDArray[np.generic] | list[Image]
 
 
 def ddim_eta(dds_eta: float, alpha: float, alpha_next: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import socket
 import subprocess
@@ -256,7 +257,9 @@ def test_pipeline_is_the_library_s_sampler(pipe: DDSPipeline, folder: Path) -> N
 
 
 def test_folder_is_written_and_read_offline(
-    pipe: DDSPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipe: DDSPipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def no_network(*_: object) -> None:
         raise AssertionError("a local folder needs no network")
@@ -283,6 +286,18 @@ def test_folder_is_written_and_read_offline(
     plain = DDSPipeline.from_pretrained(tmp_path / "p", variant="fp16", scale=1.0, offset=0.0)
     plain.set_progress_bar_config(disable=True)
     torch.testing.assert_close(plain(y, A, **SHORT).images, first)  # half precision as it was
+
+
+def test_diffusers_understands_the_signature(
+    pipe: DDSPipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It warns of annotations that it cannot resolve to classes."""
+    pipe.save_pretrained(tmp_path)
+    log = logging.getLogger("diffusers.pipelines.pipeline_utils")
+    log.addHandler(caplog.handler)
+    DDSPipeline.from_pretrained(tmp_path)
+    log.removeHandler(caplog.handler)
+    assert not caplog.records
 
 
 def test_folder_of_another_pipeline_keeps_its_scale(pipe: DDSPipeline, tmp_path: Path) -> None:
