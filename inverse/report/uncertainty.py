@@ -73,7 +73,7 @@ def uncertainty_of(posterior: Posterior) -> Uncertainty:
     maps["undetermined"] = _within(posterior.null_space_share, inside)
     captions["undetermined"] = (
         "Share of each voxel that the data did not determine, from dark (none) to bright (all of "
-        "it, made by the prior)."
+        "it, made by the prior). In dark voxels, as at the rim, it is a share of next to nothing."
     )
     share = posterior.undetermined_share
     return Uncertainty(
