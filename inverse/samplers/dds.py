@@ -11,7 +11,6 @@ from inverse.priors import Prior
 from inverse.problem import Problem
 from inverse.reconstruction import Reconstruction
 from inverse.samplers.run import Callback, CgIterations, Run, one_of
-from inverse.samplers.schedule import vp_levels
 from inverse.samplers.streams import Generators
 from inverse.settings import number
 
@@ -112,7 +111,7 @@ def dds(
         callback=callback,
     )
     if paper:
-        levels = [s for s in vp_levels(steps) if s <= run.prior.largest_sigma]
+        levels = run.vp_schedule(steps)
         start = torch.zeros_like(start)
     else:
         levels = run.schedule(steps, sigma_max, sigma_min)
