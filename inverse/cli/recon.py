@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inverse.cli.console import AsJson, Debug, one_line_errors, progress, show_json
-from inverse.cli.files import check_file, new_image, refuse_collisions
 from inverse.cli.options import (
     CalibrationFile,
     Device,
@@ -32,6 +30,7 @@ from inverse.cli.options import (
     prior_file,
 )
 from inverse.cli.outcome import show, summary
+from inverse.cli.recon_files import ReconFiles
 from inverse.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def recon(
             _with_samples(parse_settings(settings), samples),
             parse_select(select),
         )
-        files = _Files(file, output, report, recipe, prior_file(prior), calibration)
+        files = ReconFiles(file, output, report, recipe, prior_file(prior), calibration)
         check_device(device)
         files.check(_n_samples(asked))
         command = _command(asked, files)
@@ -110,72 +109,7 @@ def _n_samples(asked: Recipe) -> int:
     return n_samples if isinstance(n_samples, int) else 1  # the method refuses what is no number
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """Everything a run reads and writes."""
-
-    input: Path
-    output: Path | None
-    report: Path | None
-    recipe: Path | None
-    prior: Path | None
-    calibration: Path | None
-
-    def level(self, n_samples: int) -> float | None:
-        """Return the level of the interval that goes beside the image; None without samples."""
-        if n_samples < 2:
-            return None
-        from inverse.calibration import Calibration
-        from inverse.posterior import LEVEL
-
-        return Calibration.load(self.calibration).level if self.calibration else LEVEL
-
-    def check(self, n_samples: int) -> None:
-        """Refuse, before the work begins, what would overwrite another file or cannot be written.
-
-        Parameters
-        ----------
-        n_samples : int
-            Of several there are maps beside the image.
-
-        Raises
-        ------
-        UsageError, ResourceError
-        """
-        from inverse.io.atomic import check_writable
-        from inverse.io.targets import check_targets, targets_of
-
-        level = self.level(n_samples)
-        named = {
-            "FILE": self.input,
-            "--recipe": self.recipe,
-            "--prior": self.prior,
-            "--calibration": self.calibration,
-        }
-        written = {"--output": self.output, "--report": self.report}
-        if self.output:
-            _, *maps, sidecar = targets_of(self.output, level=level)
-            written |= {"the provenance file": sidecar, **{f"the map {m.name}": m for m in maps}}
-        refuse_collisions(
-            {name: path for name, path in named.items() if path},
-            {name: path for name, path in written.items() if path},
-        )
-        if self.output:
-            check_targets(self.output, level=level)
-        else:
-            check_writable(Path("image"))  # by default it goes into the current folder
-        if self.report:
-            check_file(self.report, "--report")
-
-    def target(self, n_samples: int) -> AbstractContextManager[Path]:
-        """Return where the image goes: as asked, or a name that nothing has yet."""
-        if self.output:
-            return nullcontext(self.output)
-        others = [self.report] if self.report else []
-        return new_image(self.input, others, self.level(n_samples))
-
-
-def _command(asked: Recipe, files: _Files) -> list[str]:
+def _command(asked: Recipe, files: ReconFiles) -> list[str]:
     """Put the command line together again, without the names of files."""
     from inverse.provenance import json_ready, public_command
 
@@ -215,7 +149,7 @@ def _refuse_overrides(asked: Recipe) -> None:
         raise UsageError(f"--recipe decides {', '.join(refused)}; leave it out, or the recipe")
 
 
-def _calibration(asked: Recipe, files: _Files) -> Calibration | None:
+def _calibration(asked: Recipe, files: ReconFiles) -> Calibration | None:
     """Read the calibration, and refuse it now for what is known of the image already."""
     if files.calibration is None:
         return None
