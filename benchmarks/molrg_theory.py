@@ -7,29 +7,33 @@ difference of log p, the covariance against sigma^2 times the Jacobian; double p
 
 Phase transition: vectors of K = 3 subspaces of dimension d = 6 in D = 48 dimensions, N_k of each,
 with a little noise. A fit is right when every subspace is found to within 5 degrees (largest
-principal angle). Beside it what the fit says of itself without knowing the truth. Two minutes.
+principal angle). Beside it what the fit says of itself without the truth, and what principal
+components find that know which vectors belong together: noise limits both. Two minutes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.measure import Table, one_thread
 from inverse.priors import LowRankMixture
-from inverse.priors.mppca import fit_mixture
+from inverse.priors.evidence import gather_evidence
+from inverse.priors.mppca import fit_mixture, update
 from inverse.priors.subspaces import fit_subspaces, principal_angles
 from tests.inverse.test_mixture import bayes, make_mixture
 
 D, RANK, K = 48, 6, 3
 PER_SUBSPACE = (2, 3, 4, 5, 6, 7, 8, 9, 12, 18, 24, 48)
 NOISE = (0.001, 0.03)
-SEEDS = range(20)
+SEEDS = range(12)
 RIGHT_DEG = 5.0
+DETERMINED_DEG = 13.0  # what a fit that calls itself reliable claims: sin^2 = 0.05 of the energy
+LABELS = "labels known"
 F64 = torch.float64
 
 Fit = Callable[[torch.Tensor, int], tuple[LowRankMixture, bool]]
@@ -57,7 +61,16 @@ def by_both(x: torch.Tensor, seed: int) -> tuple[LowRankMixture, bool]:
     return found.mixture, found.reliable
 
 
+def knowing_the_labels(x: torch.Tensor, _seed: int) -> tuple[LowRankMixture, bool]:
+    """Principal components of each true cluster: the best that any clustering can do."""
+    labels = torch.arange(K).repeat_interleave(len(x) // K)
+    weights = torch.nn.functional.one_hot(labels, K).to(x.dtype)
+    mixture = update(x, weights, RANK, 1e-3)
+    return mixture, gather_evidence(x, labels, mixture.means, RANK).reliable
+
+
 FITS: dict[str, Fit] = {
+    LABELS: knowing_the_labels,
     "K-subspaces": by_subspaces,
     "EM": by_likelihood,
     "K-subspaces, then EM": by_both,
@@ -73,31 +86,41 @@ def planted(per_subspace: int, noise: float, seed: int) -> tuple[torch.Tensor, t
     return bases, vectors + noise * torch.randn(vectors.shape, generator=draw, dtype=F64)
 
 
-def largest_angle(found: LowRankMixture, bases: torch.Tensor) -> float:
-    """Worst over the true subspaces of the angle to the nearest found one, degrees."""
-    return max(min(float(principal_angles(u, v)[-1]) for v in found.bases) for u in bases)
-
-
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How one fit ended."""
+    """How one fit ended.
 
-    angle_deg: float
+    Parameters
+    ----------
+    largest_deg, rms_deg : float
+        Of the true subspace that was found worst: largest principal angle to the nearest found
+        one, and root mean square of the sines as an angle.
+    reliable : bool
+        What the fit says of itself.
+    """
+
+    largest_deg: float
+    rms_deg: float
     reliable: bool
 
     @property
     def right(self) -> bool:
         """Whether every subspace was found."""
-        return self.angle_deg < RIGHT_DEG
+        return self.largest_deg < RIGHT_DEG
 
 
-def trials(fit: Fit, per_subspace: int, noise: float) -> list[Trial]:
-    found = []
-    for seed in SEEDS:
-        bases, x = planted(per_subspace, noise, seed)
-        mixture, reliable = fit(x, seed)
-        found.append(Trial(largest_angle(mixture, bases), reliable))
-    return found
+def trial(fit: Fit, per_subspace: int, noise: float, seed: int) -> Trial:
+    bases, x = planted(per_subspace, noise, seed)
+    mixture, reliable = fit(x, seed)
+    largest, rms = 0.0, 0.0
+    for u in bases:
+        angles = min((principal_angles(u, v) for v in mixture.bases), key=_rms_sine)
+        largest, rms = max(largest, float(angles[-1])), max(rms, _rms_sine(angles))
+    return Trial(largest, math.degrees(math.asin(rms)), reliable)
+
+
+def _rms_sine(angles_deg: torch.Tensor) -> float:
+    return float(torch.deg2rad(angles_deg).sin().square().mean().sqrt().clamp(max=1))
 
 
 def exactness() -> dict[str, float]:
@@ -137,14 +160,26 @@ def _difference(mixture: LowRankMixture, x: torch.Tensor, sigma: float) -> torch
     return slope
 
 
-def judge_recovery(table: Table, name: str, noise: float, found: dict[int, list[Trial]]) -> None:
-    """Judge the two targets: found from 4 d on, failure stated below d."""
-    enough = [t for n, ts in found.items() if n >= 4 * RANK for t in ts]
-    worst = max(t.angle_deg for t in enough)
-    table.judge(f"{name}, noise {noise:g}, largest angle for N_k >= 4 d, degrees", worst, RIGHT_DEG)
+def judge_recovery(
+    table: Table, name: str, found: dict[int, list[Trial]], best: dict[int, list[Trial]]
+) -> None:
+    """Judge the two targets: found from 4 d on, as far as the noise allows; failure stated."""
+    wrong = [
+        t.largest_deg
+        for n in found
+        if n >= 4 * RANK
+        for t, oracle in zip(found[n], best[n], strict=True)
+        if t.largest_deg > max(RIGHT_DEG, 1.1 * oracle.largest_deg)
+    ]
+    what = f"{name}: fits at N_k >= 4 d beyond 5 degrees and 1.1 times that of known labels"
+    table.judge(what, float(len(wrong)), 0.5)
     below = [t for n, ts in found.items() if n < RANK for t in ts]
-    silent = sum(t.reliable for t in below) / len(below)
-    table.judge(f"{name}, noise {noise:g}, share of failures not stated, N_k < d", silent, 0.01)
+    table.judge(f"{name}: failures at N_k < d not stated", float(_silent(below)), 0.5)
+
+
+def _silent(each: Sequence[Trial]) -> int:
+    """Fits that call themselves reliable and are off by more than that claims."""
+    return sum(t.reliable and t.rms_deg > DETERMINED_DEG for t in each)
 
 
 def main() -> None:
@@ -153,33 +188,38 @@ def main() -> None:
         "molrg_theory",
         "Mixture of low-rank Gaussians: when a fit finds the subspaces",
         (
-            "noise", "N_k / d", "fit", "right", "says so", "wrong, yet not stated",
+            "noise", "N_k / d", "fit", "right", "says so", "off, yet not stated",
             "largest angle, median, degrees",
         ),
         f"K = {K} subspaces of d = {RANK} dimensions in D = {D}, N_k vectors of each, {len(SEEDS)} "
-        f"seeds. 'right': every subspace within {RIGHT_DEG:g} degrees; 'says so': the fit calls "
-        "itself reliable, by cross-validation, without the truth.",
+        f"seeds. 'right': every subspace within {RIGHT_DEG:g} degrees (largest principal angle); "
+        "'says so': the fit calls itself reliable, by cross-validation, without the truth, which "
+        f"claims {DETERMINED_DEG:g} degrees (root mean square); 'off, yet not stated': it claims "
+        "that wrongly.",
     )  # fmt: skip
     deviations = exactness()
     for key, limit in (("denoiser", 1e-6), ("score", 1e-5), ("covariance", 1e-6)):
         kind = "relative to the largest" if key == "score" else "absolute"
         table.judge(f"exactness of the {key}, largest deviation, {kind}", deviations[key], limit)
     for noise in NOISE:
-        for name, fit in FITS.items():
-            found = {n: trials(fit, n, noise) for n in PER_SUBSPACE}
+        results = {
+            name: {n: [trial(fit, n, noise, seed) for seed in SEEDS] for n in PER_SUBSPACE}
+            for name, fit in FITS.items()
+        }
+        for name, found in results.items():
             for n, each in found.items():
-                table.add(noise, n / RANK, name, *row(each))
-            judge_recovery(table, name, noise, found)
+                table.add(noise, f"{n / RANK:.2f}", name, *row(each))
+            if name != LABELS:
+                judge_recovery(table, f"{name}, noise {noise:g}", found, results[LABELS])
     table.write()
 
 
-def row(each: Sequence[Trial]) -> tuple[str, str, str, float]:
-    angles: NDArray[np.float64] = np.array([t.angle_deg for t in each])
+def row(each: Sequence[Trial]) -> tuple[str, str, int, float]:
     return (
         f"{sum(t.right for t in each)} of {len(each)}",
         f"{sum(t.reliable for t in each)} of {len(each)}",
-        f"{sum(t.reliable and not t.right for t in each)}",
-        float(np.median(angles)),
+        _silent(each),
+        float(np.median([t.largest_deg for t in each])),
     )
 
 
