@@ -70,6 +70,11 @@ def ddnm(
     noise, whatever the prior says there: the prior fills the null space and smooths the rest only
     through the denoiser.
 
+    Measured against exact posteriors (`benchmarks.sampler_calibration`, eight problems of 8 by 8
+    pixels, default settings): the mean is off by 0.02 to 0.62 posterior standard deviations, the
+    standard deviation 0.58 to 0.70 of the exact one, and 90 % intervals hold 69 to 77 % of
+    the truth.
+
     Parameters
     ----------
     problem : Problem

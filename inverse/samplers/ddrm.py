@@ -100,6 +100,11 @@ def ddrm(
 
     The operator's singular value decomposition must be at hand, see `inverse.samplers.svd.svd_of`.
 
+    Measured against exact posteriors (`benchmarks.sampler_calibration`, eight problems of 8 by 8
+    pixels, default settings): the mean is off by 0.03 to 1.25 posterior standard deviations, the
+    standard deviation 0.48 to 0.86 of the exact one, and 90 % intervals hold 53 to 84 % of
+    the truth; blur and random projections are the worst of the eight.
+
     Parameters
     ----------
     problem : Problem

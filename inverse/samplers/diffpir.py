@@ -54,6 +54,11 @@ def diffpir(
     is wherever the prior knows more. With weight = zeta = 1 the mean over samples tends to the
     posterior mean of a Gaussian prior as the steps grow; their spread is not the posterior's.
 
+    Measured against exact posteriors (`benchmarks.sampler_calibration`, eight problems of 8 by 8
+    pixels, default settings): the mean is off by 0.05 to 0.62 posterior standard deviations, the
+    standard deviation 0.60 to 0.69 of the exact one, and 90 % intervals hold 69 to 77 % of
+    the truth.
+
     Parameters
     ----------
     problem : Problem

@@ -95,6 +95,11 @@ def red_diff(
     It approximates the posterior by its mode: there is no spread. Several samples differ by their
     random n only, which says nothing about uncertainty; their mean is a less noisy estimate.
 
+    Measured against exact posteriors (`benchmarks.sampler_calibration`, eight problems of 8 by 8
+    pixels, default settings): the mean is off by 0.02 to 0.11 posterior standard deviations, the
+    standard deviation 0.58 to 0.71 of the exact one, and 90 % intervals hold 69 to 78 % of
+    the truth. The mean is that of 2000 runs; one run alone is off by as much as they differ.
+
     Parameters
     ----------
     problem : Problem
