@@ -52,6 +52,13 @@ def daps(
     under a Gaussian prior of standard deviation `width`, r_k^2 = sigma_k^2 width^2 / (sigma_k^2 +
     width^2), and xhat = E[x0 | x_k], one call.
 
+    Measured against exact posteriors (`benchmarks.sampler_calibration`, eight problems of 8 by 8
+    pixels, default settings): the mean is off by 0.04 to 0.31 posterior standard deviations, the
+    standard deviation is 1.01 to 1.10 of the exact one, and 90 % intervals hold 90 to 92 % of the
+    posterior. With xhat by five steps of the flow instead of one call it is 1.2 to 1.5, for the
+    flow carries the noise of x_k on and r_k counts it again; a width of infinity, the paper's r_k,
+    makes little difference.
+
     Parameters
     ----------
     problem : Problem

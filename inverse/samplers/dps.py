@@ -52,6 +52,11 @@ def dps(
     default it enters as the same variance r^2 in every measured direction, as if A A^H were the
     identity and the prior white with standard deviation `width`.
 
+    Measured against exact posteriors (`benchmarks.sampler_calibration`, eight problems of 8 by 8
+    pixels, default settings): the mean is off by 0.06 to 0.65 posterior standard deviations, the
+    standard deviation is 0.97 to 1.42 of the exact one, and 90 % intervals hold 88 to 96 % of the
+    posterior.
+
     Parameters
     ----------
     problem : Problem

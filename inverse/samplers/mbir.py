@@ -50,6 +50,11 @@ def mbir(
     not to the data with the noise that x has, so that measured directions carry less noise than
     the prior is told. One iteration of CG goes only part of the way and hides that.
 
+    Measured against exact posteriors (`benchmarks.sampler_calibration`, eight problems of 8 by 8
+    pixels, default settings): the mean is off by 0.05 to 0.57 posterior standard deviations, the
+    standard deviation is 0.62 to 1.07 of the exact one, and 90 % intervals hold 62 to 90 % of the
+    posterior.
+
     Parameters
     ----------
     problem : Problem

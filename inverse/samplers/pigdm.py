@@ -46,6 +46,11 @@ def pigdm(
     deviation `width`, D + sigma^2 J^H v is E[x0 | x_k, y] exactly, and the paper's step is longer
     than it.
 
+    Measured against exact posteriors (`benchmarks.sampler_calibration`, eight problems of 8 by 8
+    pixels, default settings): the mean is off by 0.05 to 0.53 posterior standard deviations, the
+    standard deviation is 0.96 to 1.16 of the exact one, and 90 % intervals hold 87 to 92 % of the
+    posterior.
+
     Parameters
     ----------
     problem : Problem
