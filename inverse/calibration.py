@@ -126,9 +126,10 @@ class Calibration:
         Raises
         ------
         UsageError
-            If its acceleration is another.
+            If its acceleration or its noise is another.
         """
-        self.conditions.refuse_others(Conditions(acceleration=acceleration_in(problem.notes)))
+        here = Conditions(acceleration=acceleration_in(problem.notes), noise=problem.noise_std)
+        self.conditions.refuse_others(here)
 
     def save(self, path: str | Path) -> Path:
         """Write the calibration as JSON and return its path.

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from inverse.errors import UsageError
 from inverse.provenance import json_ready
 from inverse.reconstruction import Reconstruction
@@ -32,7 +30,7 @@ class Conditions:
     acceleration : float, optional
         Within 10 % is the same.
     noise : float, optional
-        Standard deviation over the brightest voxel; within a factor of two is the same.
+        Standard deviation for a peak of one; within a factor of two is the same.
     settings : mapping
         Of the method, without noise levels: those follow the noise.
     """
@@ -59,8 +57,7 @@ class Conditions:
         used = reconstruction.settings
         prior = recipe.get("prior") or used.get("prior")
         posterior = reconstruction.posterior
-        peak = float(np.abs(reconstruction.image).max(initial=0.0))
-        noise = reconstruction.diagnostics.noise_std
+        noise = reconstruction.diagnostics.noise_to_peak
         own = {name: value for name, value in used.items() if name not in _FOLLOW_THE_NOISE}
         plain = json_ready(own)
         return cls(
@@ -68,7 +65,7 @@ class Conditions:
             prior=None if prior is None else str(prior),
             n_samples=None if posterior is None else len(posterior.samples),
             acceleration=acceleration_in(preparation),
-            noise=noise / peak if math.isfinite(noise) and peak > 0 else None,
+            noise=noise if math.isfinite(noise) else None,
             settings=plain if isinstance(plain, dict) else {},
         )
 

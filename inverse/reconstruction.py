@@ -44,6 +44,8 @@ class Diagnostics:
         Residual or objective by iteration, for the convergence plot.
     warnings : tuple of str
         What the person should know before trusting the image.
+    noise_to_peak : float
+        Noise level of the problem, whose image has a peak of about one: free of units.
     """
 
     residual_std: float = math.nan
@@ -55,6 +57,7 @@ class Diagnostics:
     seconds: Mapping[str, float] = field(default_factory=dict)
     history: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
+    noise_to_peak: float = math.nan
 
     @property
     def residual_to_noise(self) -> float:
@@ -169,6 +172,7 @@ def finish(
         spent,
         residual_std=problem.residual_std(x) * problem.scale,
         noise_std=problem.noise_std * problem.scale,
+        noise_to_peak=problem.noise_std,
     )
     # The zero-filled image solves nothing: its misfit says nothing about data or maps.
     misfit = () if method == "zero_filled" else _misfit(checked)

@@ -105,6 +105,7 @@ def _diagnostics(facts: Mapping[str, object]) -> Diagnostics:
         n_operator=int(str(facts.get("n_operator", 0))),
         n_denoiser=int(str(facts.get("n_denoiser", 0))),
         warnings=tuple(map(str, warnings)) if isinstance(warnings, list) else (),
+        noise_to_peak=float(str(facts.get("noise_to_peak", "nan"))),
     )
 
 

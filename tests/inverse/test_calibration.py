@@ -36,7 +36,7 @@ def reconstruction(std: Images, *, centre: float = 50.0, **changed: object) -> R
         grid=Grid(shape, (1, 1, 1)),
         method="pnp_dm",
         settings={"steps": 20, "sigma_min": 0.01, "prior": "natural"},
-        diagnostics=Diagnostics(noise_std=1.0),
+        diagnostics=Diagnostics(noise_to_peak=0.02),
         baseline=np.zeros(shape, np.complex64),
         provenance={"preparation": {"acceleration": 4.0}, "recipe": {"prior": "natural"}},
         posterior=Posterior(samples, np.zeros(shape, np.float32), 0.8),
@@ -146,7 +146,7 @@ def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert Calibration.load(path) == found
     assert found.conditions.settings == {"steps": 20}
     assert found.conditions.acceleration == 4.0
-    assert found.conditions.noise == pytest.approx(1 / 50, rel=0.01)
+    assert found.conditions.noise == 0.02
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,10 @@ def test_a_changed_calibration_is_refused(tmp_path: Path, name: str, value: obje
         ({"provenance": {"recipe": {"prior": "brain"}}}, "prior natural, not brain"),
         ({"settings": {"steps": 40}}, "steps 20, not 40"),
         ({"provenance": {"preparation": {"acceleration": 6.0}}}, "acceleration 4, not 6"),
-        ({"diagnostics": Diagnostics(noise_std=5.0)}, "noise relative to the peak 0.02, not 0.1"),
+        (
+            {"diagnostics": Diagnostics(noise_to_peak=0.1)},
+            "noise relative to the peak 0.02, not 0.1",
+        ),
         ({"posterior": None}, "got one image by pnp_dm; draw several with n_samples"),
     ],
 )

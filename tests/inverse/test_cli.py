@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -574,7 +575,6 @@ def test_an_interrupted_run_leaves_nothing(raw: Path) -> None:
         try:
             lines = iter(process.stderr.readline, "")
             first = next((line for line in lines if not line.startswith("calibrate")), "")
-            time.sleep(0.2)
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=60)
         finally:
@@ -724,6 +724,12 @@ def test_results_are_calibrated_and_the_calibration_is_used(
         code, _, err = run(capsys, *used, *more)
         assert code == 2
         assert message in err
+    ismrmrd.write(simulate(truth, replace(acquisition, noise=0.05), grid=two.grid), Path("n.h5"))
+    louder = ("recon", "n.h5", *used[2:], *sampled)
+    code, _, err = run(capsys, *louder)
+    assert code == 2
+    assert "noise relative to the peak" in err
+    assert "sampling" not in err  # refused before the work
 
 
 def test_a_saved_result_is_loaded_with_its_samples(

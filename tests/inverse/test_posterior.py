@@ -217,6 +217,7 @@ def test_samples_of_a_scan_agree_with_the_data_and_repeat(scan: Problem) -> None
     assert posterior.samples.shape == (3, 2, 32, 32)
     assert 0 < posterior.dispersion < 1.5
     assert 0 <= posterior.null_space_share.min() <= posterior.null_space_share.max() <= 1
+    assert found.diagnostics.noise_to_peak == scan.noise_std
     recipe = found.provenance["recipe"]
     assert isinstance(recipe, dict)
     assert recipe["settings"]["n_samples"] == 3
