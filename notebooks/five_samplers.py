@@ -59,11 +59,11 @@ print(prior.name, "- trained noise levels up to", prior.largest_sigma)
 
 # %%
 calls = {
-    "pnp_hqs": {"steps": 12},
-    "dds": {"steps": 12},
-    "diffpir": {"steps": 12},
-    "ddnm": {"steps": 12},
-    "daps": {"steps": 6, "prior_steps": 2, "sigma_max": 0.2},
+    "pnp_hqs": {"steps": 8},
+    "dds": {"steps": 8},
+    "diffpir": {"steps": 8},
+    "ddnm": {"steps": 8},
+    "daps": {"steps": 5, "prior_steps": 2, "sigma_max": 0.2},
 }
 results = {
     name: inverse.reconstruct(problem, method=name, prior=prior, **settings)
@@ -91,7 +91,7 @@ for name, r in results.items():
 # what was never measured, whatever the sampler claims.
 
 # %%
-several = inverse.reconstruct(problem, method="diffpir", prior=prior, steps=12, n_samples=3)
+several = inverse.reconstruct(problem, method="diffpir", prior=prior, steps=8, n_samples=3)
 posterior = several.posterior
 missed = np.abs(posterior.estimate - truth)
 
@@ -115,5 +115,7 @@ error["mean of 3"] = nrmse(posterior.estimate, truth, inside, scale="real")
 correlation = np.corrcoef(posterior.std[inside], missed[inside])[0, 1]
 print(f"NRMSE of one draw {error['diffpir']:.3f}, of the mean of three {error['mean of 3']:.3f}")
 print(f"correlation of spread and error: {correlation:.2f}")
+
+# %%
 assert error["mean of 3"] < error["diffpir"]
 assert correlation > 0.3

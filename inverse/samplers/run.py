@@ -16,7 +16,7 @@ from inverse.problem import Problem
 from inverse.reconstruction import Diagnostics, Reconstruction, finish
 from inverse.samplers.schedule import noise_levels, vp_levels
 from inverse.samplers.streams import Generators, Streams
-from inverse.settings import count
+from inverse.settings import count, number
 from solvers import Solution, cg
 
 __all__ = ["Callback", "CgIterations", "Run", "State", "Step"]
@@ -156,9 +156,8 @@ class Run:
 
     def schedule(self, steps: int, sigma_max: float, sigma_min: float | None) -> list[float]:
         """Geometric noise levels (`noise_levels`) that stay within what the prior knows."""
-        return noise_levels(
-            self.problem, steps, min(sigma_max, self.prior.largest_sigma), sigma_min
-        )
+        first = number("sigma_max", sigma_max, above=True)
+        return noise_levels(self.problem, steps, min(first, self.prior.largest_sigma), sigma_min)
 
     def vp_schedule(self, steps: int, *, quadratic: bool = False) -> list[float]:
         """Levels of the linear DDPM schedule (`vp_levels`), within what the prior knows."""
