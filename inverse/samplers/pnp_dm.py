@@ -57,10 +57,16 @@ def pnp_dm(
     chain of its own: samples are independent.
 
     Approximated are the reverse diffusion, by a few steps of second order, and the stationary
-    distribution, by a finite number of alternations: what the annealing leaves wrong decays with
-    exp(-settle rho^2 / posterior variance) at least. The reverse diffusion must be the stochastic
-    one: the probability flow maps z to one image, which is no draw from p(x | z). Between far
-    modes chains hardly move once rho is less than their distance.
+    distribution, by a finite number of alternations: what the annealing leaves wrong decays about
+    as exp(-settle rho^2 / posterior variance). The reverse diffusion must be the stochastic one:
+    the probability flow maps z to one image, which is no draw from p(x | z). Between far modes
+    chains hardly move once rho is less than their distance.
+
+    Measured against exact posteriors (`benchmarks.sampler_calibration`, eight problems of 8 by 8
+    pixels, 2000 draws): with "calibrated" the mean is off by 0.02 to 0.04 posterior standard
+    deviations (2000 exact draws: 0.02), the standard deviation is 0.99 to 1.00 of the exact one,
+    and 90 % intervals hold 89 to 91 % of the truth. The default costs a third of the calls and is
+    off by 0.03 to 0.24, with 0.96 to 1.01 of the standard deviation and 89 to 90 %.
 
     Parameters
     ----------
