@@ -565,9 +565,9 @@ def test_an_interrupted_run_leaves_nothing(raw: Path) -> None:
         "-o",
         "a.nii.gz",
         "--method",
-        "tv",
+        "pnp_hqs",
         "--set",
-        "iterations=1000000",
+        "steps=1000",
     ]
     before = sorted(Path().iterdir())
     with subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True) as process:
@@ -578,7 +578,7 @@ def test_an_interrupted_run_leaves_nothing(raw: Path) -> None:
             _, err = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert first.startswith("tv")
+    assert first.startswith("sampling")
     assert process.returncode == 130
     assert err.splitlines()[-1] == "inverse: interrupted; nothing half-written is left behind"
     assert sorted(Path().iterdir()) == before
