@@ -95,7 +95,7 @@ print(solution.status[0].value)
 
 # %% [markdown]
 # The registered method does the same, and stops where the image explains the data to within their
-# noise. *With a prior*, here the one of photographs, the best is chosen automatically, and says why.
+# noise. *With a prior*, here that of photographs, the best is chosen automatically, and says why.
 # Without `prior` the data choose that too, which takes a few times longer.
 
 # %%
