@@ -93,7 +93,8 @@ class Grid:
     def points(self, axis: int) -> NDArray[np.float64]:
         """Return the coordinates along one axis in metres, (n,)."""
         offset = 0.5 if self.centring == "cells" else 0.0
-        return (np.arange(self.shape[axis]) + offset) * self.spacing[axis]
+        i = np.arange(self.shape[axis], dtype=np.float64)
+        return np.asarray((i + offset) * self.spacing[axis], dtype=np.float64)
 
     def mesh(self) -> tuple[NDArray[np.float64], ...]:
         """Return the coordinates of every point, one array of the grid's shape an axis."""
