@@ -1,5 +1,11 @@
 """Families of partial differential equations with random parameters, and their discretisations."""
 
+from operators.pde.diffusion import (
+    diffusion_form,
+    diffusion_operator,
+    face_coefficients,
+    wall_source,
+)
 from operators.pde.family import (
     FAMILIES,
     Boundary,
@@ -23,5 +29,9 @@ __all__ = [
     "Quantity",
     "SparseOperator",
     "StencilOperator",
+    "diffusion_form",
+    "diffusion_operator",
+    "face_coefficients",
     "make_family",
+    "wall_source",
 ]
