@@ -11,7 +11,7 @@ import torch
 from operators.errors import ParameterError, ShapeError
 from operators.linear import LinearOperator, Tag
 from operators.pde.sparse import SparseMatrix
-from operators.space import Space, with_precision_of
+from operators.space import Space, grid_names, with_precision_of
 
 __all__ = ["StencilOperator"]
 
@@ -66,9 +66,17 @@ class StencilOperator(LinearOperator):
         _check_stencil(self.offsets, coefficients)
         self.coefficients = coefficients
         self.periodic = tuple(sorted(periodic))
-        names = ("z", "y", "x")[3 - len(grid) :] if axes is None else tuple(axes)
+        names = grid_names(len(grid)) if axes is None else tuple(axes)
         space = Space((coefficients.shape[0], *grid), coefficients.dtype, ("sample", *names))
         super().__init__(space, space, device=coefficients.device, tags=tags)
+        # Slicing costs as much as the arithmetic on a single small grid: it is done here, once.
+        self._terms = tuple(
+            (here, there, c[here])
+            for c, offset in zip(coefficients.unbind(1), self.offsets, strict=True)
+            if any(offset)
+            for here, there in self._pieces(offset)
+        )
+        self._centre = self._find_centre()
 
     @property
     def n_samples(self) -> int:
@@ -76,24 +84,24 @@ class StencilOperator(LinearOperator):
         return self.domain.shape[0]
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor | None = None
-        for c, offset in zip(self.coefficients.unbind(1), self.offsets, strict=True):
-            if not any(offset):
-                y = c * x if y is None else y.addcmul_(c, x)
-                continue
-            y = torch.zeros_like(x) if y is None else y
-            for here, there in self._pieces(offset):
-                y[here].addcmul_(c[here], x[there])
-        return torch.zeros_like(x) if y is None else y
+        y = torch.zeros_like(x) if self._centre is None else self._centre * x
+        for here, there, c in self._terms:
+            y[here].addcmul_(c, x[there])
+        return y
 
     def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
         if Tag.SELF_ADJOINT in self.tags:
             return self._forward(y)
-        x = torch.zeros_like(y)
-        for c, offset in zip(self.coefficients.unbind(1), self.offsets, strict=True):
-            for here, there in self._pieces(offset):
-                x[there].addcmul_(c[here].conj(), y[here])
+        x = torch.zeros_like(y) if self._centre is None else self._centre.conj() * y
+        for here, there, c in self._terms:
+            x[there].addcmul_(c.conj(), y[here])
         return x
+
+    def _find_centre(self) -> torch.Tensor | None:
+        centre = (0,) * len(self.offsets[0])
+        if centre not in self.offsets:
+            return None
+        return self.coefficients[:, self.offsets.index(centre)]
 
     def _pieces(self, offset: tuple[int, ...]) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:
         """Return pairs of index boxes: rows i and the columns i + o that they read."""
@@ -118,7 +126,8 @@ class StencilOperator(LinearOperator):
         from scipy import sparse
 
         shape = self.domain.shape[1:]
-        number = np.arange(int(np.prod(shape))).reshape(shape)
+        # SciPy's direct solvers want 32-bit indices and copy others.
+        number = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
         values = self.coefficients[sample].detach().cpu().resolve_conj().numpy()
         rows, columns, entries = [], [], []
         for c, offset in zip(values, self.offsets, strict=True):
@@ -145,10 +154,9 @@ class StencilOperator(LinearOperator):
 
     def diagonal(self) -> torch.Tensor:
         """Return the diagonals, (n_samples, *grid)."""
-        centre = (0,) * len(self.offsets[0])
-        if centre not in self.offsets:
+        if self._centre is None:
             return torch.zeros_like(self.coefficients[:, 0])
-        return self.coefficients[:, self.offsets.index(centre)]
+        return self._centre
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None

@@ -23,6 +23,7 @@ from operators import (
     Zero,
     vstack,
 )
+from operators.pde import SparseOperator, StencilOperator
 
 Array = NDArray[np.complex128]
 Make = Callable[[torch.dtype], LinearOperator]
@@ -172,6 +173,66 @@ _SENSE = [
 ]
 
 
+def stencil_row(
+    name: str,
+    grid: tuple[int, ...],
+    offsets: list[tuple[int, ...]],
+    *,
+    n_samples: int = 2,
+    periodic: tuple[int, ...] = (),
+    is_real: bool = False,
+) -> Row:
+    coefficients = random_complex((n_samples, len(offsets), *grid), len(offsets))
+    coefficients = coefficients.real.astype(complex) if is_real else coefficients
+
+    def make(dtype: torch.dtype) -> LinearOperator:
+        kept = torch.from_numpy(coefficients.real.copy() if is_real else coefficients)
+        kind = dtype.to_real() if is_real else dtype
+        return StencilOperator(offsets, kept.to(kind), periodic=periodic)
+
+    def truth(x: Array) -> Array:
+        """The definition, point by point."""
+        y = np.zeros_like(x)
+        for sample, *i in np.ndindex(x.shape):
+            for k, offset in enumerate(offsets):
+                j = [
+                    (a + b) % n if axis in periodic else a + b
+                    for axis, (a, b, n) in enumerate(zip(i, offset, grid, strict=True))
+                ]
+                if all(0 <= a < n for a, n in zip(j, grid, strict=True)):
+                    y[sample, *i] += coefficients[sample, k, *i] * x[sample, *j]
+        return y
+
+    return Row(name, make, truth)
+
+
+def sparse_row(name: str, shape: tuple[int, int], seed: int) -> Row:
+    """A matrix of which about a third is filled, with an empty row."""
+    kept = np.random.default_rng(seed).random(shape) < 0.3
+    kept[1] = False
+    matrix = random_complex(shape, seed) * kept
+
+    def make(dtype: torch.dtype) -> LinearOperator:
+        from scipy import sparse
+
+        return SparseOperator.from_scipy(sparse.csr_array(matrix)).to(dtype=dtype)
+
+    return Row(name, make, lambda x: matrix @ x)
+
+
+_PDE = [
+    stencil_row("stencil-1d", (5,), [(-1,), (0,), (1,)]),
+    stencil_row("stencil-centre-last", (4, 5), [(-1, 0), (0, 2), (1, -1), (0, 0)]),
+    stencil_row("stencil-no-centre", (4, 5), [(-1, 0), (2, 1)], n_samples=3),
+    stencil_row("stencil-periodic", (3, 4), [(0, 0), (-2, 1), (1, 0), (0, -1)], periodic=(0, 1)),
+    stencil_row("stencil-periodic-one-axis", (3, 2), [(0, 1), (0, -1), (1, 1)], periodic=(1,)),
+    stencil_row("stencil-components", (2, 2, 3, 3), [(0, 0, 0, 1), (1, 0, -1, 0), (-1, 1, 0, 0)]),
+    stencil_row("stencil-real", (4, 3), [(0, 0), (0, 1), (-1, 0)], is_real=True),
+    sparse_row("sparse", (6, 6), 30),
+    sparse_row("sparse-tall", (7, 4), 31),
+]
+
+
 def _row(name: str) -> Row:
     return next(row for row in (*_BASIC, *_SENSE) if row.name == name)
 
@@ -236,4 +297,4 @@ def _transposed(truth: Truth, shape: tuple[int, ...]) -> Truth:
     return lambda y: (matrix.conj().T @ y.ravel()).reshape(shape)
 
 
-ROWS: list[Row] = [*_BASIC, *_SENSE, *_algebra()]
+ROWS: list[Row] = [*_BASIC, *_SENSE, *_PDE, *_algebra()]
