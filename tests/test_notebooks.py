@@ -17,11 +17,11 @@ pytestmark = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: pat
 
 
 @pytest.mark.slow
-def test_notebook_runs_within_a_minute(notebook: Path, tmp_path: Path) -> None:
+def test_notebook_runs(notebook: Path, tmp_path: Path) -> None:
     target = tmp_path / f"{notebook.stem}.ipynb"
     jupytext.write(jupytext.read(notebook), target)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    options = ["--nbmake", "--nbmake-timeout=60", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    options = ["--nbmake", "--nbmake-timeout=600", "-p", "no:cacheprovider", "-p", "no:xdist"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *options, target.name],
         cwd=tmp_path,

@@ -558,7 +558,9 @@ def test_every_error_has_its_code(
 
 
 def test_an_interrupted_run_leaves_nothing(raw: Path) -> None:
-    command = [sys.executable, "-c", "from inverse.cli import main; main()"]
+    # Jobs that a script starts in the background inherit an interrupt that is ignored.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heed}; from inverse.cli import main; main()"]
     arguments = [
         "recon",
         str(raw),
