@@ -4,9 +4,11 @@ from solvers.admm import CgUpdate, Update, admm
 from solvers.cg import Discrepancy, cg
 from solvers.errors import SolverError
 from solvers.fista import fista
+from solvers.gmres import gmres
 from solvers.least_squares import cgls
 from solvers.linear_map import LinearMap
 from solvers.low_rank import LocallyLowRank, NuclearNorm
+from solvers.minres import minres
 from solvers.pdhg import pdhg
 from solvers.power_iteration import Eigenpair, power_iteration
 from solvers.proximal import (
@@ -55,6 +57,8 @@ __all__ = [
     "conjugate_prox",
     "daubechies_filter",
     "fista",
+    "gmres",
+    "minres",
     "pdhg",
     "power_iteration",
     "random_shifts",
