@@ -10,7 +10,6 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,9 +28,10 @@ from inverse.batched_problem import batched_problem
 from inverse.errors import UsageError
 from inverse.io.atomic import replacing
 from inverse.priors import UNetPrior, load_prior
-from inverse.priors.base import BUILT_IN
-from inverse.priors.diffusers_folder import read_card, read_settings
-from inverse.priors.noise_schedule import _check_labels, _understand
+from inverse.priors.base import BUILT_IN, weights_of
+from inverse.priors.diffusers_folder import pipeline_folder, read_card, read_settings
+from inverse.priors.noise_schedule import parametrisation_of, schedule_file
+from inverse.priors.weight_files import saving_network
 from inverse.reconstruction import Diagnostics
 from inverse.samplers import dds
 from inverse.samplers.run import CgIterations, State, one_of
@@ -40,7 +40,6 @@ from operators import LinearOperator
 
 __all__ = ["DDSPipeline", "DDSPipelineOutput", "ddim_eta"]
 
-_SCHEDULER = "scheduler_config.json"
 _CARD = "prior.json"
 _SEEDS = 2**62
 _SHOWN = ("estimate", "x")  # to callbacks
@@ -84,8 +83,8 @@ def ddim_eta(dds_eta: float, alpha: float, alpha_next: float) -> float:
 
     References
     ----------
-    Chung, Lee and Ye 2024, arXiv 2303.05754, eq. 7; Song, Meng and Ermon 2021, arXiv 2010.02502,
-    eq. 12 and 16
+    Chung, Lee and Ye 2024, arXiv 2303.05754, algorithm 1; Song, Meng and Ermon 2021,
+    arXiv 2010.02502, eq. 12 and 16
 
     Examples
     --------
@@ -191,8 +190,7 @@ class DDSPipeline(DiffusionPipeline):
                 f"a pipeline expected a prior that is a network, got '{loaded.name}', a "
                 f"{type(loaded).__name__}; inverse.reconstruct(problem, 'dds') takes it"
             )
-        here = Path(str(files("inverse.priors"))) / "weights" / prior
-        folder = here if prior in BUILT_IN else Path(prior)
+        folder = weights_of(str(prior)) if prior in BUILT_IN else pipeline_folder(Path(prior))
         network: Any = loaded.network
         network.to(memory_format=torch.contiguous_format)  # as safetensors wants it
         return cls(network, _read_scheduler(folder), loaded.scale, loaded.offset)
@@ -240,17 +238,18 @@ class DDSPipeline(DiffusionPipeline):
         card = {"scale": self.config["scale"], "offset": self.config["offset"]}
         with replacing(folder / _CARD) as part:
             part.write_text(json.dumps(card) + "\n", encoding="utf-8")
-        super().save_pretrained(save_directory, *args, **kwargs)
+        with saving_network(folder / "unet"):
+            super().save_pretrained(save_directory, *args, **kwargs)
 
     @property
     def prior(self) -> UNetPrior:
         """The modules as a prior, for all other samplers; the same network, not a copy."""
         settings = {**self.scheduler.config, "_class_name": type(self.scheduler).__name__}
-        learned = self.unet.config["time_embedding_type"] == "learned"
-        parametrisation = _understand(settings, not learned)
-        _check_labels(parametrisation, self.unet)
         return UNetPrior(
-            self.unet, parametrisation, scale=self.config["scale"], offset=self.config["offset"]
+            self.unet,
+            parametrisation_of(settings, self.unet),
+            scale=self.config["scale"],
+            offset=self.config["offset"],
         )
 
     def __call__(  # noqa: PLR0913 -- what diffusers calls a pipeline with
@@ -415,10 +414,7 @@ def _as_type(images: torch.Tensor, output_type: str) -> Images:
 
 def _read_scheduler(folder: Path) -> SchedulerMixin:
     """Read the scheduler of a folder whose network has been read: its class is a known one."""
-    places = (folder / "scheduler", folder, folder.parent / "scheduler")
-    settings = read_settings(
-        next(place / _SCHEDULER for place in places if (place / _SCHEDULER).is_file())
-    )
+    settings = read_settings(schedule_file(folder))
     kind: Any = getattr(diffusers, settings["_class_name"])
     scheduler: SchedulerMixin = kind.from_config(settings)
     return scheduler

@@ -7,9 +7,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from inverse.errors import UsageError
+from inverse.errors import DataError, UsageError
 
-__all__ = ["AUTO", "BUILT_IN", "EMBEDDED", "Prior", "is_installed", "load_prior"]
+__all__ = ["AUTO", "BUILT_IN", "EMBEDDED", "Prior", "is_installed", "load_prior", "weights_of"]
 
 EMBEDDED = "natural"
 """The prior that is used when nobody names one."""
@@ -21,6 +21,8 @@ _WEIGHTS = Path(__file__).parent / "weights"
 _NETWORKS = ("brain", "ct")  # folders in `_WEIGHTS`
 BUILT_IN = (EMBEDDED, *_NETWORKS)
 """The names that are no files."""
+
+_PICKLED = frozenset({".pt", ".pth", ".ckpt", ".pkl", ".bin"})
 
 
 @runtime_checkable
@@ -64,11 +66,19 @@ class Prior(Protocol):
 
 def is_installed(name: str) -> bool:
     """Return whether a prior of `BUILT_IN` has its weights here."""
-    return name == EMBEDDED or (_WEIGHTS / name).is_dir()
+    return weights_of(name).exists()
+
+
+def weights_of(name: str) -> Path:
+    """Return the file or folder of a prior of `BUILT_IN`, whether it is there or not."""
+    return _WEIGHTS / (f"{name}.safetensors" if name == EMBEDDED else name)
 
 
 def load_prior(prior: str | Path | Prior | None) -> Prior:
     """Return the prior that a person named.
+
+    The networks inside the package compute in bfloat16 where the processor has instructions for
+    it, which costs less than 0.005 dB and half the time; `UNetPrior.load` decides it for others.
 
     Parameters
     ----------
@@ -77,9 +87,6 @@ def load_prior(prior: str | Path | Prior | None) -> Prior:
         "ct" the networks. A path is a ``.safetensors`` file as `inverse.priors.PatchPrior.save`
         writes it, or a diffusers folder as `inverse.priors.UNetPrior.load` reads it. A prior is
         returned as it is.
-
-    The networks inside the package compute in bfloat16 where the processor has instructions for
-    it, which costs less than 0.005 dB and half the time; `UNetPrior.load` decides it for others.
 
     Raises
     ------
@@ -97,23 +104,27 @@ def load_prior(prior: str | Path | Prior | None) -> Prior:
     from inverse.priors.unet import UNetPrior, bfloat16_is_fast
 
     if prior is None or prior == EMBEDDED:
-        return PatchPrior.load(_WEIGHTS / f"{EMBEDDED}.safetensors")
+        return PatchPrior.load(weights_of(EMBEDDED))
     if not isinstance(prior, str | Path):
         return _checked(prior)
     if prior in _NETWORKS:
-        path = _WEIGHTS / str(prior)
-        if not path.is_dir():
+        if not is_installed(str(prior)):
             raise UsageError(
                 f"the prior '{prior}' is not part of this installation; train one with "
                 f"`inverse prior train`, or use '{EMBEDDED}'"
             )
-        return UNetPrior.load(path, autocast=bfloat16_is_fast())
+        return UNetPrior.load(weights_of(str(prior)), autocast=bfloat16_is_fast())
     path = Path(prior)
     if path.is_dir():
         return UNetPrior.load(path)
     if not path.is_file():
         names = ", ".join(f"'{name}'" for name in BUILT_IN)
         raise UsageError(f"there is no prior '{path.name}': expected {names}, a file or a folder")
+    if path.suffix in _PICKLED:
+        raise DataError(
+            f"{path}: expected a .safetensors file or a diffusers folder, got a pickled "
+            f"checkpoint; `inverse prior convert` makes a folder of one of guided-diffusion"
+        )
     return PatchPrior.load(path)
 
 

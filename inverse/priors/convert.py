@@ -17,6 +17,7 @@ from inverse.priors.adm import AdmArchitecture, read_architecture, unet_config
 from inverse.priors.adm_checkpoint import check_weights, find_weights, plain_name
 from inverse.priors.adm_weights import QkvOrder, convert_weights
 from inverse.priors.pickled import read_pickled
+from inverse.priors.weight_files import saving_network
 from inverse.settings import count, number
 
 if TYPE_CHECKING:
@@ -248,7 +249,8 @@ def _write(
         clip_sample=False,
         prediction_type="epsilon",
     )
-    DDPMPipeline(network, scheduler).save_pretrained(folder)
+    with saving_network(folder / _WEIGHTS_FILE.parent):
+        DDPMPipeline(network, scheduler).save_pretrained(folder)
 
 
 def _card(report: ConversionReport) -> str:

@@ -6,13 +6,12 @@ import math
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-from inverse.priors.base import EMBEDDED, load_prior
+from inverse.priors.base import BUILT_IN, EMBEDDED, is_installed, load_prior, weights_of
 from inverse.priors.molrg import PatchPrior
 from inverse.priors.unet import UNetPrior
 
 __all__ = ["describe_prior", "shipped_priors"]
 
-_WEIGHTS = Path(__file__).parent / "weights"
 _SHIPPED = {
     EMBEDDED: "patches of photographs; knows local structure, no anatomy",
     "brain": "network trained on brain MR",
@@ -29,12 +28,7 @@ def shipped_priors() -> dict[str, str]:
     >>> "natural" in shipped_priors()
     True
     """
-    files = (EMBEDDED,)
-    return {
-        name: what
-        for name, what in _SHIPPED.items()
-        if (_WEIGHTS / (f"{name}.safetensors" if name in files else name)).exists()
-    }
+    return {name: what for name, what in _SHIPPED.items() if is_installed(name)}
 
 
 def describe_prior(prior: str) -> dict[str, object]:
@@ -88,7 +82,7 @@ def _patch_facts(prior: PatchPrior) -> dict[str, object]:
     }
 
 
-_PATCH_KEYS = frozenset({"format", "name", "size", "stride"})
+_PATCH_KEYS = frozenset({"format", "name", "size", "stride", "n_components", "rank"})
 
 
 def _network_facts(prior: UNetPrior) -> dict[str, object]:
@@ -106,7 +100,7 @@ def _network_facts(prior: UNetPrior) -> dict[str, object]:
         "units": prior.units,
         "scale": prior.scale,
         "offset": prior.offset,
-        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "parameters": prior.n_parameters,
         "channels": list(config["block_out_channels"]),
         "inputs_and_outputs": [config["in_channels"], config["out_channels"]],
     }
@@ -114,9 +108,7 @@ def _network_facts(prior: UNetPrior) -> dict[str, object]:
 
 def _card(prior: str) -> str:
     """Return the text beside a prior: README.md of a folder, NAME.md of a file."""
-    path = Path(prior)
-    if prior in _SHIPPED:
-        path = _WEIGHTS / prior
+    path = weights_of(prior) if prior in BUILT_IN else Path(prior)
     text = path / "README.md" if path.is_dir() else path.with_suffix(".md")
     if not text.is_file() or text.stat().st_size > _LARGEST_CARD:
         return ""

@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inverse.errors import DataError
+from inverse.errors import DataError, UsageError
 from inverse.io.untrusted import existing_file, reading
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
-__all__ = ["Card", "read_card", "read_network", "read_settings"]
+__all__ = ["Card", "check_name", "pipeline_folder", "read_card", "read_network", "read_settings"]
 
 _LARGEST_JSON = 2**22
+_LONGEST_NAME = 100
 _WEIGHTS = "diffusion_pytorch_model"
 # Attention layers were called otherwise before diffusers 0.13.
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -72,12 +73,39 @@ def read_card(folder: Path) -> Card:
     name, units = entries.get("name", folder.resolve().name), entries.get("units", "")
     with reading(path, "scale or offset"):
         scale, offset = float(entries.get("scale", 1)), float(entries.get("offset", 0))
-    for text in (name, units):
-        if not (isinstance(text, str) and text.isprintable() and len(text) <= 100):
-            raise DataError(f"{path}: name and units expected a line of at most 100 characters")
+    if not (_is_line(name) and _is_line(units)):
+        raise DataError(
+            f"{path}: name and units expected a line of at most {_LONGEST_NAME} characters"
+        )
     if not (0 < scale < math.inf and math.isfinite(offset)):
         raise DataError(f"{path}: expected a positive scale and a finite offset")
     return Card(name, units, scale, offset)
+
+
+def check_name(name: str) -> str:
+    """Return a prior's name if `read_card` would read it back: one printable line, not too long.
+
+    Raises
+    ------
+    UsageError
+        If it would not.
+    """
+    if not _is_line(name):
+        raise UsageError(
+            f"the name of a prior expected a printable line of at most {_LONGEST_NAME} characters, "
+            f"got {len(name)}: {name[:20]!a}"
+        )
+    return name
+
+
+def _is_line(text: object) -> bool:
+    return isinstance(text, str) and text.isprintable() and len(text) <= _LONGEST_NAME
+
+
+def pipeline_folder(folder: Path) -> Path:
+    """Return the folder that holds schedule and card, for one that may be the network's in it."""
+    is_inside = folder.name == "unet" and (folder / "config.json").is_file()
+    return folder.parent if is_inside else folder
 
 
 def read_settings(path: Path) -> dict[str, Any]:

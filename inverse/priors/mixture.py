@@ -58,8 +58,13 @@ class LowRankMixture:
     floors: torch.Tensor
 
     def __post_init__(self) -> None:
+        if self.means.ndim != 2 or self.variances.ndim != 2 or not self.means.numel():
+            raise DataError(
+                "mixture: means expected shape (K, D) and variances (K, r), none of K and D zero, "
+                f"got {tuple(self.means.shape)} and {tuple(self.variances.shape)}"
+            )
         k, d = self.means.shape
-        rank = self.variances.shape[-1]
+        rank = self.variances.shape[1]
         wanted = {
             "log_weights": (k,),
             "bases": (k, d, rank),
@@ -163,12 +168,13 @@ class LowRankMixture:
         return within + torch.einsum("nk,nkd,nke->nde", w, spread, spread)
 
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        """Draw n vectors, shape (n, D)."""
+        """Draw n vectors, shape (n, D), with a generator of any device."""
         d, r = self.bases.shape[1:]
-        k = torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)
-        dtype, device = self.means.dtype, self.means.device
-        inside = torch.randn(n, r, generator=generator, dtype=dtype, device=device)
-        white = torch.randn(n, d, generator=generator, dtype=dtype, device=device)
+        dtype, device, where = self.means.dtype, self.means.device, generator.device
+        weights = self.log_weights.exp().to(where)
+        k = torch.multinomial(weights, n, replacement=True, generator=generator).to(device)
+        inside = torch.randn(n, r, generator=generator, dtype=dtype, device=where).to(device)
+        white = torch.randn(n, d, generator=generator, dtype=dtype, device=where).to(device)
         inside *= self.variances[k].sqrt()
         white *= self.floors[k, None].sqrt()
         return self.means[k] + torch.einsum("ndr,nr->nd", self.bases[k], inside) + white

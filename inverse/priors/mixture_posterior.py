@@ -144,11 +144,15 @@ class GaussianMixture:
         ----------
         n : int
         generator : torch.Generator
+            Of any device.
         """
-        k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        device, where = self.means.device, generator.device
+        k = torch.multinomial(self.weights.to(where), n, replacement=True, generator=generator)
         values, axes = torch.linalg.eigh(self.covariances)
         roots = axes * values.clamp_min(0).sqrt()[:, None, :]
-        white = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype)
+        shape = (n, self.means.shape[1])
+        white = torch.randn(shape, generator=generator, dtype=self.means.dtype, device=where)
+        k, white = k.to(device), white.to(device)
         drawn = torch.empty_like(white)
         for component in range(len(self.means)):
             rows = k == component

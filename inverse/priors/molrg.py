@@ -10,13 +10,17 @@ from pathlib import Path
 import torch
 from torch.nn.functional import fold, unfold
 
-from inverse.errors import DataError
+from inverse.errors import DataError, UsageError
+from inverse.io.untrusted import existing_file, reading
+from inverse.priors.diffusers_folder import check_name
 from inverse.priors.mixture import LowRankMixture
+from inverse.priors.weight_files import write_tensors
 
 __all__ = ["PatchPrior"]
 
 _FORMAT = "inverse-suite patch prior 1"
 _TENSORS = ("log_weights", "means", "bases", "variances", "floors")
+_HALF = ("means", "bases")
 _LARGEST_FILE = 2**28
 _PATCHES_AT_ONCE = 2**16  # bounds the memory of a volume: about 100 MB at 128 components
 _LARGEST_SHIFT = 64
@@ -41,6 +45,8 @@ class PatchPrior:
         Distance between patches, at most `size`.
     name : str
         What the report calls it.
+    card : mapping of str to str
+        What is known of its fit, see `inverse.priors.fit.fit_prior`.
 
     Raises
     ------
@@ -60,7 +66,7 @@ class PatchPrior:
     card: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.mixture.dimension != self.size**2:
+        if self.size < 1 or self.mixture.dimension != self.size**2:
             raise DataError(
                 f"a patch prior of {self.size}x{self.size} pixels expected vectors of length "
                 f"{self.size**2}, got {self.mixture.dimension}"
@@ -95,13 +101,26 @@ class PatchPrior:
 
         Returns
         -------
-        Tensor, as x
+        Tensor, as x; computed at the precision of the mixture
+
+        Raises
+        ------
+        UsageError
+            If the image is complex, or the noise level is negative or not a number.
         """
+        if x.is_complex() or x.ndim < 2:
+            raise UsageError(
+                f"the prior '{self.name}' expected real images of shape (*batch, y, x), got "
+                f"{x.dtype} of shape {tuple(x.shape)}; `denoise_complex` takes complex ones"
+            )
+        if not sigma >= 0:
+            raise UsageError(f"sigma expected a noise level of 0 or more, got {sigma}")
         ny, nx = x.shape[-2:]
-        images = x.reshape(-1, 1, ny, nx)
+        images = x.reshape(-1, 1, ny, nx).to(self.mixture.means.dtype)
         n_patches = -(-ny // self.stride) * -(-nx // self.stride)
         blocks = images.split(max(1, _PATCHES_AT_ONCE // n_patches))
-        return torch.cat([self._denoise(block, sigma) for block in blocks]).reshape(x.shape)
+        clean = torch.cat([self._denoise(block, sigma) for block in blocks])
+        return clean.reshape(x.shape).to(x.dtype)
 
     def _denoise(self, images: torch.Tensor, sigma: float) -> torch.Tensor:
         """Denoise (n, 1, y, x)."""
@@ -123,57 +142,63 @@ class PatchPrior:
         """Return the prior on another device."""
         return replace(self, mixture=self.mixture.to(device))
 
-    def save(self, path: Path) -> None:
-        """Write the prior as half-precision safetensors, atomically.
+    def save(self, path: Path | str) -> None:
+        """Write the prior as safetensors, atomically: means and bases in half precision.
 
         Parameters
         ----------
         path : Path
             Ends in ``.safetensors``.
+
+        Raises
+        ------
+        UsageError
+            If the prior's name is no printable line of at most 100 characters.
+        ResourceError
+            If the disk is full or the folder cannot be written; what was there is kept.
         """
-        from safetensors.torch import save_file
-
-        from inverse.io.atomic import replacing
-
-        tensors = {
-            key: getattr(self.mixture, key).detach().cpu().to(torch.float16).contiguous()
-            for key in ("means", "bases")
-        }
         # Variances span more orders of magnitude than half precision has.
-        for key in ("log_weights", "variances", "floors"):
-            tensors[key] = getattr(self.mixture, key).detach().cpu().float().contiguous()
-        about = {**self.card, "format": _FORMAT, "name": self.name}
+        types = {key: torch.float16 if key in _HALF else torch.float32 for key in _TENSORS}
+        tensors = {key: getattr(self.mixture, key).to(dtype) for key, dtype in types.items()}
+        about = {**self.card, "format": _FORMAT, "name": check_name(self.name)}
         about |= {"size": str(self.size), "stride": str(self.stride)}
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata=about)
+        write_tensors(Path(path), tensors, about)
 
     @classmethod
-    def load(cls, path: Path) -> PatchPrior:
+    def load(cls, path: Path | str) -> PatchPrior:
         """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : Path
+            The file may come from anyone: nothing in it is run, and texts are made printable.
 
         Raises
         ------
         DataError
             If the file is no such prior, or is damaged.
         """
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
-        try:
-            if path.stat().st_size > _LARGEST_FILE:
-                raise DataError(f"prior {path.name}: expected at most {_LARGEST_FILE} bytes")
+        path = existing_file(Path(path))
+        if path.stat().st_size > _LARGEST_FILE:
+            raise DataError(f"{path}: expected a prior of at most {_LARGEST_FILE} bytes")
+        with reading(path, "patch prior"):
             with safe_open(path, framework="pt") as file:
-                about = dict(file.metadata() or {})
+                metadata = file.metadata() or {}
+                about = {key: _printable(value) for key, value in metadata.items()}
                 if about.get("format") != _FORMAT:
                     raise DataError(
-                        f"prior {path.name}: expected '{_FORMAT}', got '{about.get('format')}'"
+                        f"expected '{_FORMAT}', got '{about.get('format', 'no format')[:60]}'"
                     )
                 tensors = {key: file.get_tensor(key).float() for key in _TENSORS}
             size, stride, name = int(about["size"]), int(about["stride"]), about["name"]
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"prior {path.name} is damaged: {error}") from error
-        return cls(LowRankMixture(**tensors), size, stride, name, about)
+            return cls(LowRankMixture(**tensors), size, stride, name, about)
+
+
+def _printable(text: str) -> str:
+    """Replace what a terminal would obey rather than show."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _wrap(images: torch.Tensor, below: int, right: int) -> torch.Tensor:

@@ -7,6 +7,7 @@ negative real parts and Hounsfield units) is decided by the samplers here.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from inverse.priors.parametrisation import (
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
-__all__ = ["read_parametrisation"]
+__all__ = ["parametrisation_of", "read_parametrisation", "schedule_file"]
 
 _LARGEST_TABLE = 100_000
 _SCHEDULE = (
@@ -82,6 +83,25 @@ def read_parametrisation(folder: Path, network: UNet2DModel) -> Parametrisation:
         If there is none, its class or prediction is not known here, or it does not fit the
         network.
     """
+    path = schedule_file(folder)
+    settings = read_settings(path)
+    with reading(path, "noise schedule"):
+        return parametrisation_of(settings, network)
+
+
+def schedule_file(folder: Path) -> Path:
+    """Find the settings of the scheduler in a diffusers folder.
+
+    Parameters
+    ----------
+    folder : Path
+        As for `read_parametrisation`.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
     files = [place / "scheduler_config.json" for place in (folder / "scheduler", folder)]
     path = next((file for file in files if file.is_file()), None)
     if path is None:
@@ -89,14 +109,39 @@ def read_parametrisation(folder: Path, network: UNet2DModel) -> Parametrisation:
             f"{folder}: expected scheduler/scheduler_config.json, found none; it says what the "
             "network predicts at which noise levels"
         )
-    config = read_settings(path)
-    with reading(path, "noise schedule"):
-        parametrisation = _understand(config, network.config["time_embedding_type"] != "learned")
-        _check_labels(parametrisation, network)
+    return path
+
+
+def parametrisation_of(settings: Mapping[str, Any], network: UNet2DModel) -> Parametrisation:
+    """Return what a network predicts, and at which noise levels, by the settings of a scheduler.
+
+    Parameters
+    ----------
+    settings : mapping
+        Of a diffusers scheduler, its class under ``_class_name``. They may come from a file that
+        somebody else wrote.
+    network : UNet2DModel
+        Its time embedding says which noise labels it can take.
+
+    Raises
+    ------
+    DataError
+        If the class or the prediction is not known here, or does not fit the network.
+    """
+    embedding = network.config["time_embedding_type"]
+    parametrisation = _described(settings, fractional=embedding != "learned")
+    if embedding == "fourier" and not isinstance(parametrisation, VarianceExploding):
+        raise DataError("a network with Fourier features of sigma expected ScoreSdeVeScheduler")
+    if embedding == "learned":
+        size = network.config["num_train_timesteps"]
+        if not isinstance(parametrisation, VariancePreserving):
+            raise DataError("a network with a table of learned times expected a DDPM schedule")
+        if len(parametrisation.alphas_cumprod) > size:
+            raise DataError(f"the network knows {size} times, fewer than the schedule has")
     return parametrisation
 
 
-def _understand(config: dict[str, Any], fractional: bool) -> Parametrisation:
+def _described(config: Mapping[str, Any], *, fractional: bool) -> Parametrisation:
     """Let the scheduler fill in its own defaults, then keep the process that it describes."""
     import diffusers
 
@@ -124,7 +169,7 @@ def _understand(config: dict[str, Any], fractional: bool) -> Parametrisation:
     return VariancePreserving(table, has.prediction_type, fractional)
 
 
-def _refuse_other_processes(config: dict[str, Any]) -> None:
+def _refuse_other_processes(config: Mapping[str, Any]) -> None:
     """Refuse the settings that make a known scheduler another process than its name says."""
     if config.get("use_flow_sigmas") and config.get("prediction_type") != "flow_prediction":
         raise DataError("use_flow_sigmas expected prediction_type 'flow_prediction'")
@@ -134,16 +179,3 @@ def _refuse_other_processes(config: dict[str, Any]) -> None:
         raise DataError(
             "timestep_type expected 'discrete'; save EDM networks with an EDM scheduler"
         )
-
-
-def _check_labels(parametrisation: Parametrisation, network: UNet2DModel) -> None:
-    """Make sure that the network can take the labels it will get."""
-    embedding = network.config["time_embedding_type"]
-    if embedding == "fourier" and not isinstance(parametrisation, VarianceExploding):
-        raise DataError("a network with Fourier features of sigma expected ScoreSdeVeScheduler")
-    if embedding == "learned":
-        size = network.config["num_train_timesteps"]
-        if not isinstance(parametrisation, VariancePreserving):
-            raise DataError("a network with a table of learned times expected a DDPM schedule")
-        if len(parametrisation.alphas_cumprod) > size:
-            raise DataError(f"the network knows {size} times, fewer than the schedule has")

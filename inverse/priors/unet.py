@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import pad
 
 from inverse.errors import DataError, UsageError
-from inverse.priors.diffusers_folder import read_card, read_network
+from inverse.priors.diffusers_folder import pipeline_folder, read_card, read_network
 from inverse.priors.noise_schedule import read_parametrisation
 from inverse.priors.parametrisation import Parametrisation
 
@@ -115,9 +115,7 @@ class UNetPrior:
         DataError
             If a part is missing, damaged or not supported.
         """
-        folder = Path(folder)
-        if folder.name == "unet" and (folder / "config.json").is_file():
-            folder = folder.parent  # where the schedule and the scale are, without which it is lost
+        folder = pipeline_folder(Path(folder))
         card = read_card(folder)
         network = read_network(folder, dtype)
         parametrisation = read_parametrisation(folder, network)
@@ -150,7 +148,7 @@ class UNetPrior:
 
     @property
     def precision(self) -> str:
-        """Of the network's arithmetic."""
+        """Of the network's arithmetic; on a GPU torch may round float32 convolutions to TF32."""
         return "bfloat16" if self.autocast else str(self.network.dtype).removeprefix("torch.")
 
     @property
@@ -237,7 +235,9 @@ class UNetPrior:
 
 def bfloat16_is_fast() -> bool:
     """Return whether this machine's processor has instructions for bfloat16."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    # Names without a promise: one that a later torch has dropped counts as no.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
 
 
 def _continued(images: torch.Tensor, below: int, right: int) -> torch.Tensor:
@@ -250,8 +250,9 @@ def _continued(images: torch.Tensor, below: int, right: int) -> torch.Tensor:
 
 def _places(ny: int, nx: int, like: torch.Tensor) -> torch.Tensor:
     """Return y and x of every pixel, -1 to 1 over (ny, nx) and on beyond it; (2, *like[-2:])."""
+    # In single precision: half of it does not hold every pixel's number.
     axes = [
-        2 * torch.arange(padded, dtype=like.dtype, device=like.device) / max(n - 1, 1) - 1
+        2 * torch.arange(padded, dtype=torch.float32, device=like.device) / max(n - 1, 1) - 1
         for n, padded in zip((ny, nx), like.shape[-2:], strict=True)
     ]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).to(like.dtype)

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from inverse.errors import DataError, UsageError
-from inverse.io.atomic import replacing
 from inverse.io.untrusted import reading
+from inverse.priors.weight_files import write_tensors
 from inverse.training.plan import TrainingPlan
 
-__all__ = ["Checkpoint", "disk_errors", "saved_step"]
+__all__ = ["Checkpoint", "saved_step"]
 
 _FORMAT = "inverse-suite training state 1"
 _GROWING = ("steps",)  # a run may be made longer, nothing else of its plan may change
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Let a full disk be an `OSError` also where safetensors met it."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
 
 
 def saved_step(path: Path) -> int:
@@ -88,13 +75,11 @@ class Checkpoint:
         ResourceError
             If it cannot be written; what was there is kept.
         """
-        from safetensors.torch import save_file
-
-        tensors = {}
+        tensors: dict[str, torch.Tensor] = {}
         for index, (parameter, average) in enumerate(
             zip(self._network.parameters(), self._average, strict=True)
         ):
-            tensors[f"weight.{index}"] = parameter.detach()
+            tensors[f"weight.{index}"] = parameter
             tensors[f"average.{index}"] = average
             for key, value in self._optimizer.state[parameter].items():
                 tensors[f"adam.{key}.{index}"] = torch.as_tensor(value)
@@ -106,9 +91,7 @@ class Checkpoint:
         }
         if self._scaler is not None:
             about["scaler"] = json.dumps(self._scaler.state_dict())
-        packed = {key: value.cpu().contiguous() for key, value in tensors.items()}
-        with replacing(path) as temporary, disk_errors():
-            save_file(packed, temporary, metadata=about)
+        write_tensors(path, tensors, about)
 
     def load(self, path: Path, plan: TrainingPlan, fingerprint: str) -> int:
         """Restore the state from a file and return its step.
@@ -138,8 +121,9 @@ class Checkpoint:
                     if f"adam.{name}.{index}" in keys
                 }
                 for name, value in moments.items():
-                    # AdamW counts on the CPU whatever the device of the weights.
-                    on = value if name == "step" else value.to(parameter.device)
+                    # AdamW counts on the CPU whatever the device of the weights. Its moments lie in
+                    # memory as the weights do: other strides are other arithmetic, to the last bit.
+                    on = value if name == "step" else torch.empty_like(parameter).copy_(value)
                     self._optimizer.state[parameter][name] = on
             return int(about["step"])
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from inverse.io.atomic import replacing_folder
+from inverse.priors.weight_files import saving_network
 from inverse.training.card import UNITS
-from inverse.training.checkpoint import disk_errors
 from inverse.training.network import build_network
 from inverse.training.plan import TrainingPlan
 
@@ -60,9 +60,11 @@ def write_prior(
         sigma_min=_SMALLEST_SIGMA, sigma_max=plan.noise_range[1], sigma_data=plan.sigma_data
     )
     about = {"name": name, "units": UNITS.get(scale, scale), "scale": 1.0, "offset": 0.0}
-    with torch.no_grad(), replacing_folder(folder) as temporary, disk_errors():
-        # half(), because to(float16) of diffusers advises loading the network in that type.
-        half.half().save_pretrained(temporary / "unet", variant="fp16")
+    with torch.no_grad(), replacing_folder(folder) as temporary:
+        unet = temporary / "unet"
+        with saving_network(unet):
+            # half(), because to(float16) of diffusers advises loading the network in that type.
+            half.half().save_pretrained(unet, variant="fp16")
         scheduler.save_pretrained(temporary / "scheduler")
         (temporary / "prior.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")

@@ -20,6 +20,7 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 from diffusers.models.unets.unet_2d import UNet2DModel
+from safetensors import SafetensorError
 
 from inverse.errors import DataError, InverseError, ResourceError, UsageError
 from inverse.priors import load_prior
@@ -504,6 +505,24 @@ def test_a_folder_with_other_things_is_kept(tmp_path: Path, small: State) -> Non
     with pytest.raises(ResourceError, match="No such file"):
         convert(source, tmp_path / "none" / "p", head_channels=32)
     assert [file.name for file in tmp_path.iterdir()] == ["net.pt"]
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_old_prior(
+    tmp_path: Path, small: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = saved(small, tmp_path), tmp_path / "p"
+    convert(source, target, head_channels=32)
+    weights = target / "unet" / "diffusion_pytorch_model.safetensors"
+    before = weights.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(ResourceError, match=r"No space left .* is kept; free some space"):
+        convert(source, target, head_channels=32)
+    assert weights.read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["net.pt", "p"]
 
 
 def test_an_old_prior_is_replaced_by_a_whole_one_only(tmp_path: Path, small: State) -> None:

@@ -311,6 +311,19 @@ def test_folder_of_another_pipeline_keeps_its_scale(pipe: DDSPipeline, tmp_path:
         assert isinstance(read.scheduler, DDPMScheduler)
 
 
+def test_folder_of_the_network_itself_is_read_with_its_schedule(
+    pipe: DDSPipeline, tmp_path: Path
+) -> None:
+    """Also where the schedule lies beside the network's folder, not in one of its own."""
+    pipe.unet.save_pretrained(tmp_path / "unet")
+    pipe.scheduler.save_pretrained(tmp_path)
+    (tmp_path / "prior.json").write_text('{"scale": 2.0, "offset": -1.0}')
+    for folder in (tmp_path, tmp_path / "unet"):
+        read = DDSPipeline.from_prior(folder)
+        assert (read.prior.scale, read.prior.offset) == (2.0, -1.0)
+        assert isinstance(read.scheduler, type(pipe.scheduler))
+
+
 def test_half_precision_network_computes_close_to_single(pipe: DDSPipeline) -> None:
     y, A = scan()
     single = pipe(y, A, **SHORT).images

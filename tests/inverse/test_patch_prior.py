@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +15,7 @@ import torch
 from scipy import ndimage
 from skimage import data
 
-from inverse.errors import DataError, UsageError
+from inverse.errors import DataError, ResourceError, UsageError
 from inverse.priors import LowRankMixture, PatchPrior, denoise_complex, load_prior, smooth_phase
 
 
@@ -95,7 +99,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
 
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"not a prior at all")
-    with pytest.raises(DataError, match=r"damaged\.safetensors is damaged"):
+    with pytest.raises(DataError, match=r"damaged\.safetensors: the patch prior is .* damaged"):
         load_prior(damaged)
     foreign = tmp_path / "foreign.safetensors"
     save_file({"a": torch.ones(1)}, foreign)
@@ -103,6 +107,102 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
         load_prior(foreign)
     with pytest.raises(UsageError, match="there is no prior 'nowhere'"):
         load_prior("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("changes", "texts", "message"),
+    [
+        ({"means": torch.zeros(16)}, {}, r"means expected shape \(K, D\)"),
+        ({"variances": torch.zeros(())}, {}, r"means expected shape \(K, D\)"),
+        ({"means": torch.zeros(0, 16)}, {}, "none of K and D zero"),
+        ({"bases": torch.zeros(1, 16, 2)}, {}, r"bases expected shape \(1, 16, 1\)"),
+        ({"floors": torch.tensor([torch.nan])}, {}, "floors holds NaN"),
+        ({}, {"stride": "0"}, "stride expected 1 to 4, got 0"),
+        ({}, {"size": "-4"}, "expected vectors of length 16"),
+        ({}, {"size": "many"}, "not understood"),
+    ],
+)
+def test_hostile_files_are_refused_in_one_line(
+    tmp_path: Path, changes: dict[str, torch.Tensor], texts: dict[str, str], message: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = tmp_path / "p.safetensors"
+    PatchPrior(shrinking(), 4).save(file)
+    about = {"format": "inverse-suite patch prior 1", "size": "4", "stride": "4", "name": "p"}
+    save_file({**load_file(file), **changes}, file, metadata={**about, **texts})
+    with pytest.raises(DataError, match=message) as caught:
+        load_prior(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_texts_of_a_file_cannot_command_a_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "p.safetensors"
+    PatchPrior(shrinking(), 4, card={"data": "\x1b[2Jmine"}).save(file)
+    assert PatchPrior.load(file).card["data"] == "?[2Jmine"
+    with pytest.raises(UsageError, match="printable line of at most 100"):
+        PatchPrior(shrinking(), 4, name="\x1b[2J").save(file)
+
+
+def test_pickled_checkpoints_are_sent_to_the_converter(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1)}, tmp_path / "net.pt")
+    with pytest.raises(DataError, match="pickled checkpoint; `inverse prior convert`"):
+        load_prior(tmp_path / "net.pt")
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "p.safetensors"
+    PatchPrior(shrinking(), 4, name="old").save(file)
+    before = file.read_bytes()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(ResourceError, match=r"No space left .* is kept; free some space"):
+            PatchPrior(shrinking(), 4, name="new").save(file)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit then fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(ResourceError, match="File too large; what was there is kept"):
+            PatchPrior(shrinking(), 4, name="new").save(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_prior_is_readable_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("x")
+    PatchPrior(shrinking(), 4).save(str(tmp_path / "p.safetensors"))
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_images_of_another_precision_keep_theirs(dtype: torch.dtype) -> None:
+    x = torch.randn(8, 12, generator=torch.Generator().manual_seed(0)).to(dtype)
+    prior = PatchPrior(shrinking(), 4, stride=2)
+    found = prior.denoise(x, 0.5)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, prior.denoise(x.float(), 0.5).to(dtype))
+
+
+def test_what_is_no_noisy_image_is_refused() -> None:
+    prior = PatchPrior(shrinking(), 4)
+    with pytest.raises(UsageError, match=r"expected real images .* `denoise_complex` takes"):
+        prior.denoise(torch.zeros(8, 8, dtype=torch.complex64), 0.1)
+    with pytest.raises(UsageError, match="expected real images"):
+        prior.denoise(torch.zeros(8), 0.1)
+    for sigma in (-0.1, float("nan")):
+        with pytest.raises(UsageError, match="sigma expected a noise level of 0 or more"):
+            prior.denoise(torch.zeros(8, 8), sigma)
 
 
 def test_wrong_sizes_are_refused() -> None:

@@ -1,0 +1,50 @@
+"""Writing weights: the errors that the safetensors library has are those of the disk."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from inverse.priors.weight_files import saving_network, write_tensors
+
+
+def test_tensors_of_any_layout_and_texts_come_back(tmp_path: Path) -> None:
+    kernel = torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+    tensors = {"kernel": kernel, "step": torch.tensor(7.0), "half": torch.ones(3).half()}
+    write_tensors(tmp_path / "w.safetensors", tensors, {"name": "w"})
+    with safe_open(tmp_path / "w.safetensors", framework="pt") as file:
+        assert file.metadata() == {"name": "w"}
+        for key, value in tensors.items():
+            found = file.get_tensor(key)
+            assert found.dtype == value.dtype
+            assert torch.equal(found, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("Error while serializing: I/O error: No space left on device (os error 28)", errno.ENOSPC),
+        ("Error while serializing: something else", None),
+    ],
+)
+def test_the_library_s_error_is_that_of_the_system(
+    tmp_path: Path, text: str, number: int | None
+) -> None:
+    with pytest.raises(OSError, match="while serializing") as caught, saving_network(tmp_path):
+        raise SafetensorError(text)
+    assert caught.value.errno == number
+
+
+def test_weights_get_the_permissions_of_their_configuration(tmp_path: Path) -> None:
+    config, weights = tmp_path / "config.json", tmp_path / "w.safetensors"
+    with saving_network(tmp_path):
+        config.write_text("{}")
+        config.chmod(0o640)
+        save_file({"a": torch.ones(1)}, weights)
+        weights.chmod(0o600)
+    assert weights.stat().st_mode == config.stat().st_mode
