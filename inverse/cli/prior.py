@@ -60,6 +60,7 @@ def fit(
         refuse_collisions(input_files(images), {"--output": output})
         check_file(output, "--output", (".safetensors",))
         from inverse.priors.description import describe_prior
+        from inverse.priors.diffusers_folder import check_name
         from inverse.priors.fit import fit_prior
         from inverse.training import read_images
 
@@ -72,7 +73,7 @@ def fit(
                 rank=rank,
                 method=method.value,
                 seed=seed,
-                name=name,
+                name=check_name(name),
                 data=", ".join(f"{file} {digest}" for file, digest in found.sources.items()),
                 progress=lambda done, total: shown("fitting", done, total),
             )

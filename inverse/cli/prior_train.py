@@ -104,7 +104,10 @@ def train(
     """Train a diffusion prior; repeat the command to go on after an interruption."""
     with one_line_errors(debug=debug):
         _check_output([*images, *(validation or [])], output)
+        from inverse.priors.diffusers_folder import check_name
         from inverse.training import About
+
+        name = check_name(output.resolve().name if name is None else name)
 
         # Places are places in the whole slice, as the network meets it in a reconstruction.
         training, held = _read(images, validation, scale, keep_borders=whole or position)
@@ -130,7 +133,7 @@ def train(
             held,
             plan,
             output,
-            About(name or output.resolve().name, licence, shlex.join(command)),
+            About(name, licence, shlex.join(command)),
         )
         figures = run.train(precision, save_every, cpu=cpu)
         run.show(figures, as_json=as_json)
@@ -167,6 +170,12 @@ def _read(
     training = read_images(images, scale, keep_borders=keep_borders)
     if validation:
         held = read_images(validation, scale, keep_borders=keep_borders)
+        shared = training.sources.items() & held.sources.items()
+        if shared:
+            raise UsageError(
+                f"--validation expected images of other subjects, got {min(shared)[0]}, which is "
+                f"trained on; leave the option out to hold some of them out"
+            )
     else:
         training, held = hold_out(training)
     print(f"{training!r} to train on, {held!r} to validate", file=sys.stderr)
@@ -194,15 +203,15 @@ def _side(images: ImageSet) -> int:
 def _plan(chosen: dict[str, object], settings: dict[str, object]) -> TrainingPlan:
     """Return the plan of the options and of what `--set` adds to them."""
     from inverse.methods import nearest
-    from inverse.settings import number
+    from inverse.settings import count, number
     from inverse.training import TrainingPlan
 
     known = [f.name for f in fields(TrainingPlan) if f.name not in chosen] + ["sigma_data"]
     for key, value in settings.items():
         if key not in known:
             raise UsageError(f"--set has no setting '{key}'; {nearest(key, known)}")
-        given = number(key, value, low=-1e9)
-        chosen[key] = int(given) if key in {"layers", "warmup"} else given
+        whole = key in {"layers", "warmup"}
+        chosen[key] = count(key, value, low=0) if whole else number(key, value, low=-1e9)
     return TrainingPlan(**chosen)  # type: ignore[arg-type]  # the plan checks its values
 
 

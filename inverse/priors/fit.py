@@ -49,7 +49,7 @@ def sample_patches(
     Raises
     ------
     DataError
-        If an image is smaller than a patch or holds NaN or infinity.
+        If an image is not larger than a patch, or holds NaN or infinity.
     """
     share = np.sqrt([image.size for image in images])
     share /= share.sum()
@@ -61,15 +61,15 @@ def sample_patches(
                 f"{size}x{size}; got shape {image.shape}"
             )
         windows = np.lib.stride_tricks.sliding_window_view(image, (size, size))
-        count = math.ceil(n * part)
-        rows = generator.integers(0, windows.shape[0], count)
-        columns = generator.integers(0, windows.shape[1], count)
+        n_drawn = math.ceil(n * part)
+        rows = generator.integers(0, windows.shape[0], n_drawn)
+        columns = generator.integers(0, windows.shape[1], n_drawn)
         patches = windows[rows, columns]
         for quarter in range(4):
             patches[quarter::4] = np.rot90(patches[quarter::4], quarter, (1, 2))
-        flipped = generator.random(count) < 0.5
+        flipped = generator.random(n_drawn) < 0.5
         patches[flipped] = patches[flipped][:, ::-1]
-        drawn.append(patches.reshape(count, -1))
+        drawn.append(patches.reshape(n_drawn, -1))
     vectors = torch.from_numpy(np.concatenate(drawn).astype(np.float32))
     return vectors - vectors.mean(1, keepdim=True)
 
@@ -122,7 +122,7 @@ def fit_prior(
     UsageError
         If the method is unknown or a number out of range.
     DataError
-        If there is no image, an image is smaller than a patch, or there are too few patches.
+        If there is no image, an image is not larger than a patch, or there are too few patches.
 
     Examples
     --------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from inverse.priors.diffusers_folder import check_name
 from inverse.training.image_sets import ImageSet
 from inverse.training.plan import TrainingPlan
 from inverse.training.validation import N_VALIDATION_CROPS, VALIDATION_SIGMAS
@@ -31,11 +32,19 @@ class About:
         Of the training images, and what follows for the weights.
     command : str
         That trains it again, without folders.
+
+    Raises
+    ------
+    UsageError
+        If the name is no printable line of at most 100 characters.
     """
 
     name: str = "unet"
     licence: str = ""
     command: str = ""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)  # before the training, not when its result is read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +134,12 @@ _LIMITS = (
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Return a Markdown table, or only more rows of one."""
     top = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)] if header else []
-    return [*top, *(f"| {' | '.join(row)} |" for row in rows)]
+    return [*top, *(f"| {' | '.join(map(_cell, row))} |" for row in rows)]
+
+
+def _cell(text: str) -> str:
+    """Keep a person's text from ending the cell or the row."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _files(role: str, images: ImageSet) -> Iterable[tuple[str, str, str]]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inverse.errors import DataError, UsageError
 from inverse.io.untrusted import DEFAULT_MAX_MEMORY, check_budget, existing_file, reading
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["Stack", "read_stacks"]
 
@@ -162,10 +166,21 @@ def _chosen(path: Path, member: str, known: list[str]) -> str:
 
 
 def _picture(path: Path) -> NDArray[np.generic]:
-    from PIL import Image
+    """Read the grey values of a picture, of all pages of a TIFF file."""
+    from PIL import ImageSequence
+    from PIL.Image import open as opened
 
-    with reading(path, "picture"), Image.open(path) as image:
-        check_budget(path, "picture", image.width * image.height * 8, DEFAULT_MAX_MEMORY)
-        values = np.asarray(image)
-        is_grey = values.ndim == 2 and values.dtype != bool
-        return values if is_grey else np.asarray(image.convert("L"))
+    with reading(path, "picture"), opened(path) as image:
+        # In other formats further images are thumbnails or animations.
+        n_pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+        n_bytes = n_pages * image.width * image.height * 8
+        check_budget(path, "picture", n_bytes, DEFAULT_MAX_MEMORY)
+        if n_pages == 1:
+            return _grey(image)
+        return np.stack([_grey(page) for page in ImageSequence.Iterator(image)])
+
+
+def _grey(page: Image) -> NDArray[np.generic]:
+    """Return grey values as stored, in up to 32 bits; of colours and palettes the luminance."""
+    is_grey = page.mode in {"L", "F"} or page.mode.startswith("I")
+    return np.asarray(page if is_grey else page.convert("L"))

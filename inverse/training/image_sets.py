@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,12 @@ __all__ = ["SCALES", "ImageSet", "hold_out", "read_images"]
 
 
 def _peak(image: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Divide by the 99.9th percentile, so that the peak is about one; a black image stays black."""
+    """Divide by the 99.9th percentile, so that the peak is about one; a black image stays black.
+
+    By the maximum, where fewer pixels than that are not black.
+    """
     values: NDArray[np.float32] = np.abs(image).astype(np.float32)
-    top = float(np.percentile(values, 99.9))
+    top = float(np.percentile(values, 99.9)) or float(values.max())
     return np.asarray(values / np.float32(top)) if top > 0 else values
 
 
@@ -49,11 +52,13 @@ class ImageSet:
     ----------
     images : tuple of (y, x), float32
     sources : mapping of str to str
-        File name (with its data set) to the sha256 of the file.
+        File name (with its data set) to the sha256 of the file; a second file of one name, from
+        another folder, has a number behind it.
     scale : str
         Key of `SCALES` that made image units of the grey values.
     subjects : tuple of int, optional
-        One number for each image, the same for images of one subject; all of one when left out.
+        One number for each image, the same for images of one subject, or of one file that names
+        none; all of one when left out.
     note : str
         What else distinguishes these images from those of the same files: that borders were kept,
         that some were held out.
@@ -127,11 +132,17 @@ def read_images(
                 if min(kept.shape) >= smallest:
                     images.append(SCALES[scale](kept))
                     subjects.append(numbers.setdefault(subject, next(unused)))
-            sources[stack.label] = sha256(stack.path)
+            sources[_unused(stack.label, sources)] = sha256(stack.path)
     if not images:
         raise DataError(f"no image of at least {smallest}x{smallest} pixels in {', '.join(names)}")
     note = "borders kept" if keep_borders else ""
     return ImageSet(tuple(images), sources, scale, tuple(subjects), note)
+
+
+def _unused(label: str, sources: Mapping[str, str]) -> str:
+    """Return a file's name, with a number where another folder had a file of that name."""
+    names = chain([label], (f"{label} ({number})" for number in count(2)))
+    return next(name for name in names if name not in sources)
 
 
 def _subjects(stack: Stack) -> list[object]:
@@ -144,14 +155,15 @@ def _subjects(stack: Stack) -> list[object]:
 def hold_out(images: ImageSet, share: float = 0.1) -> tuple[ImageSet, ImageSet]:
     """Split a set into images to train on and images to validate with.
 
-    Whole subjects are held out, evenly spaced in the order of the files. Of a single subject it is
-    the last slices in a row: their neighbours resemble them, so the figures flatter.
+    Whole subjects are held out, evenly spaced in the order of the files; a file that does not name
+    its subjects counts as one, so that of a folder of slices neighbours are parted and the figures
+    flatter. So they do of a single subject, whose last slices in a row are held out.
 
     Parameters
     ----------
     images : ImageSet
     share : float
-        Of the subjects (or slices) to hold out, at least one.
+        Of the subjects (or files, or slices) to hold out, at least one.
 
     Returns
     -------
@@ -168,7 +180,7 @@ def hold_out(images: ImageSet, share: float = 0.1) -> tuple[ImageSet, ImageSet]:
     >>> pictures = tuple(np.ones((4, 4), np.float32) for _ in range(6))
     >>> a, b = hold_out(ImageSet(pictures, {}, "none", subjects=(0, 0, 1, 1, 2, 2)))
     >>> b.note, a.subjects
-    ('held out: 1 of 3 subjects, 2 of 6 images', (0, 0, 2, 2))
+    ('held out: 1 of 3 subjects or files, 2 of 6 images', (0, 0, 2, 2))
     """
     n = len(images.images)
     if n < 2:
@@ -179,7 +191,7 @@ def hold_out(images: ImageSet, share: float = 0.1) -> tuple[ImageSet, ImageSet]:
         places = (np.arange(n_held) + 0.5) * len(subjects) / n_held
         held = {subjects[int(place)] for place in places}
         is_held = [subject in held for subject in images.subjects]
-        what = f"{n_held} of {len(subjects)} subjects, {sum(is_held)} of {n} images"
+        what = f"{n_held} of {len(subjects)} subjects or files, {sum(is_held)} of {n} images"
     else:
         n_held = max(1, round(share * n))
         is_held = [index >= n - n_held for index in range(n)]

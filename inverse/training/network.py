@@ -14,8 +14,8 @@ __all__ = ["build_network", "predict", "with_weights"]
 def build_network(plan: TrainingPlan) -> torch.nn.Module:
     """Return the network of a plan, a diffusers UNet2DModel, with seeded random weights.
 
-    A convolutional U-Net without attention: what a crop teaches then holds for an image of any
-    size.
+    A convolutional U-Net without attention, for images of any size. Its group normalisation still
+    averages over the image, so that a crop and the slice around it are not treated quite alike.
 
     Parameters
     ----------

@@ -86,6 +86,47 @@ def test_the_fingerprint_names_the_bytes_of_every_file_in_order(tmp_path: Path) 
     assert hold_out(found)[0].fingerprint != found.fingerprint
 
 
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    names = []
+    for number, folder in enumerate("ab"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "x.npy", pictures(1, seed=number))
+        names.append(str(tmp_path / folder / "x.npy"))
+    found = read_images(names, "none")
+    digests = [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in names]
+    assert found.sources == {"x.npy": digests[0], "x.npy (2)": digests[1]}
+
+
+def test_an_image_of_few_bright_pixels_has_a_peak_of_one_too(tmp_path: Path) -> None:
+    stars = np.zeros((64, 64), np.float32)
+    stars[3, 5], stars[40, 60] = 200, 100
+    np.save(tmp_path / "a.npy", stars)
+    found = read_images([str(tmp_path / "a.npy")], "peak", keep_borders=True).images[0]
+    assert (found[3, 5], found[40, 60], found.sum()) == (1.0, 0.5, 1.5)
+
+
+def test_pictures_of_every_kind_give_their_grey_values(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (3, 18, 20)).astype(np.uint8)
+    deep = (grey.astype(np.uint16) << 8) + 3
+    # A palette in reversed order: the stored index of grey level g is 255 - g.
+    palette = Image.fromarray(255 - grey[0], "P")
+    palette.putpalette([level for index in range(256) for level in (255 - index,) * 3])
+    kinds = {
+        "palette.png": (palette, grey[:1]),
+        "deep.png": (Image.fromarray(deep[0]), deep[:1]),
+        "real.tif": (Image.fromarray(grey[0] / np.float32(7)), grey[:1] / np.float32(7)),
+        "colour.png": (Image.fromarray(np.stack([grey[0]] * 3, -1)), grey[:1]),
+    }
+    for name, (picture, expected) in kinds.items():
+        picture.save(tmp_path / name)
+        found = read_images([str(tmp_path / name)], "none").images
+        np.testing.assert_array_equal(np.stack(found), expected, err_msg=name)
+    first, *rest = map(Image.fromarray, grey)
+    first.save(tmp_path / "pages.tif", save_all=True, append_images=rest)
+    found = read_images([str(tmp_path / "pages.tif")], "none").images
+    np.testing.assert_array_equal(np.stack(found), grey)
+
+
 def test_root_mean_square_is_over_pixels() -> None:
     images = (np.full((2, 2), 3, np.float32), np.full((4, 4), 1, np.float32))
     assert ImageSet(images, {}, "none").root_mean_square == pytest.approx(np.sqrt(52 / 20))
@@ -105,7 +146,7 @@ def test_whole_patients_are_held_out(tmp_path: Path) -> None:
     trained = {whose[image.tobytes()] for image in training.images}
     assert len(held) == 2
     assert not held & trained
-    assert "2 of 10 subjects" in validation.note
+    assert "2 of 10 subjects or files" in validation.note
     assert not any(patient in validation.note + training.note for patient in held | trained)
 
 

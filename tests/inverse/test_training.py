@@ -21,6 +21,7 @@ from scipy import stats
 from inverse.errors import ConvergenceError, DataError, ResourceError, UsageError
 from inverse.priors import load_prior
 from inverse.training import About, ImageSet, TrainingPlan, read_images, train, write_prior
+from inverse.training.card import TrainedOn, model_card
 from inverse.training.checkpoint import Checkpoint, saved_step
 from inverse.training.crops import batches, draw_batch
 from inverse.training.network import build_network, predict
@@ -457,6 +458,44 @@ def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
     assert saved_step(tmp_path / "state.safetensors") == 0
 
 
+def test_a_restored_state_lies_in_memory_as_before(tmp_path: Path) -> None:
+    """Other strides take other kernels, whose last bits differ: on a GPU the fused ones."""
+    network = build_network(TINY).to(memory_format=torch.channels_last)
+    images = torch.randn(2, 1, 16, 16)
+    optimizer = torch.optim.AdamW(network.parameters())
+    predict(network, images, torch.ones(2), 0.5).square().mean().backward()
+    optimizer.step()
+    average = [p.detach().clone() for p in network.parameters()]
+    path = tmp_path / "state.safetensors"
+    Checkpoint(network, average, optimizer).save(path, 1, TINY, "images")
+    again = build_network(TINY).to(memory_format=torch.channels_last)
+    other = torch.optim.AdamW(again.parameters())
+    Checkpoint(again, [torch.zeros_like(a) for a in average], other).load(path, TINY, "images")
+    pairs = list(zip(network.parameters(), again.parameters(), strict=True))
+    assert any(p.ndim == 4 and not p.is_contiguous() for p, _ in pairs)
+    for before, after in pairs:
+        for key, value in optimizer.state[before].items():
+            assert other.state[after][key].stride() == value.stride()
+            assert torch.equal(other.state[after][key], value)
+
+
+def test_names_that_could_not_be_read_back_are_refused_before_training() -> None:
+    for name in ("two\nlines", "x" * 101, "\x1b[2J"):
+        with pytest.raises(UsageError, match="printable line of at most 100 characters"):
+            About(name)
+
+
+def test_texts_cannot_break_the_tables_of_the_card() -> None:
+    images = ImageSet(noise_images().images, {"a|b.npy": "0"}, "none")
+    about = About("tiny", "two\nlines | and a bar")
+    card = model_card(
+        about, TINY, TrainedOn(images, images), step=1, n_parameters=1,
+        figures={f"psnr_{sigma:g}": 1.0 for sigma in VALIDATION_SIGMAS},
+    )  # fmt: skip
+    assert "| licence of the images | two lines \\| and a bar |" in card
+    assert "| training | a\\|b.npy | `0` |" in card
+
+
 def test_the_scale_of_the_loss_is_part_of_the_state(tmp_path: Path) -> None:
     network = build_network(TINY)
     average = [p.detach().clone() for p in network.parameters()]
@@ -517,6 +556,8 @@ def test_what_is_written_is_read_back_as_the_same_denoiser(tmp_path: Path, posit
     write_prior(network, plan, tmp_path / "prior", name="mine", scale="hu")
     prior = load_prior(tmp_path / "prior")
     assert prior.name == "mine"
+    modes = {path.stat().st_mode for path in (tmp_path / "prior" / "unet").iterdir()}
+    assert len(modes) == 1  # the weights can be read by whom the rest can
     assert prior.largest_sigma == pytest.approx(plan.noise_range[1])
     noisy = torch.randn(16, 20, generator=torch.Generator().manual_seed(0))
     y, x = torch.meshgrid(torch.linspace(-1, 1, 16), torch.linspace(-1, 1, 20), indexing="ij")
