@@ -11,6 +11,17 @@ from solvers.low_rank import LocallyLowRank, NuclearNorm
 from solvers.minres import minres
 from solvers.pdhg import pdhg
 from solvers.power_iteration import Eigenpair, power_iteration
+from solvers.preconditioners import (
+    AlgebraicMultigrid,
+    Factorised,
+    IncompleteCholesky,
+    IncompleteLU,
+    Jacobi,
+    Preconditioner,
+    SpectralLaplacian,
+    Ssor,
+    ThresholdLU,
+)
 from solvers.proximal import (
     L1,
     GroupL1,
@@ -31,22 +42,31 @@ __suite__ = "inverse-suite"
 
 __all__ = [
     "L1",
+    "AlgebraicMultigrid",
     "CgUpdate",
     "DaubechiesTransform",
     "Discrepancy",
     "Eigenpair",
+    "Factorised",
     "GroupL1",
+    "IncompleteCholesky",
+    "IncompleteLU",
+    "Jacobi",
     "LeastSquares",
     "LinearMap",
     "LocallyLowRank",
     "NuclearNorm",
+    "Preconditioner",
     "Proximal",
     "Scheduled",
     "Smooth",
     "Solution",
     "SolverError",
+    "SpectralLaplacian",
     "SquaredDistance",
+    "Ssor",
     "Status",
+    "ThresholdLU",
     "TotalVariation",
     "Update",
     "Vectors",

@@ -1,0 +1,21 @@
+"""Approximate inverses that Krylov solvers take as M, and that follow a changing operator."""
+
+from solvers.preconditioners.algebraic import AlgebraicMultigrid
+from solvers.preconditioners.factorised import Factorised
+from solvers.preconditioners.incomplete import IncompleteCholesky, IncompleteLU, ThresholdLU
+from solvers.preconditioners.jacobi import Jacobi
+from solvers.preconditioners.protocol import Preconditioner
+from solvers.preconditioners.spectral import SpectralLaplacian
+from solvers.preconditioners.ssor import Ssor
+
+__all__ = [
+    "AlgebraicMultigrid",
+    "Factorised",
+    "IncompleteCholesky",
+    "IncompleteLU",
+    "Jacobi",
+    "Preconditioner",
+    "SpectralLaplacian",
+    "Ssor",
+    "ThresholdLU",
+]
