@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from inverse.priors.base import BUILT_IN, EMBEDDED, is_installed, load_prior, weights_of
+from inverse.priors.diffusers_folder import printable
 from inverse.priors.molrg import PatchPrior
 from inverse.priors.unet import UNetPrior
 
@@ -112,4 +113,4 @@ def _card(prior: str) -> str:
     text = path / "README.md" if path.is_dir() else path.with_suffix(".md")
     if not text.is_file() or text.stat().st_size > _LARGEST_CARD:
         return ""
-    return text.read_text(encoding="utf-8", errors="replace")
+    return printable(text.read_text(encoding="utf-8", errors="replace"))

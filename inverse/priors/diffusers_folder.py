@@ -27,7 +27,15 @@ from inverse.io.untrusted import existing_file, reading
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
-__all__ = ["Card", "check_name", "pipeline_folder", "read_card", "read_network", "read_settings"]
+__all__ = [
+    "Card",
+    "check_name",
+    "pipeline_folder",
+    "printable",
+    "read_card",
+    "read_network",
+    "read_settings",
+]
 
 _LARGEST_JSON = 2**22
 _LONGEST_NAME = 100
@@ -90,7 +98,7 @@ def check_name(name: str) -> str:
     UsageError
         If it would not.
     """
-    if not _is_line(name):
+    if not (_is_line(name) and name.strip()):
         raise UsageError(
             f"the name of a prior expected a printable line of at most {_LONGEST_NAME} characters, "
             f"got {len(name)}: {name[:20]!a}"
@@ -100,6 +108,17 @@ def check_name(name: str) -> str:
 
 def _is_line(text: object) -> bool:
     return isinstance(text, str) and text.isprintable() and len(text) <= _LONGEST_NAME
+
+
+def printable(text: str) -> str:
+    r"""Replace what a terminal would obey rather than show; lines stay lines.
+
+    Examples
+    --------
+    >>> printable("safe \x1b[2J")
+    'safe ?[2J'
+    """
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
 
 
 def pipeline_folder(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from torch.nn.functional import fold, unfold
 
 from inverse.errors import DataError, UsageError
 from inverse.io.untrusted import existing_file, reading
-from inverse.priors.diffusers_folder import check_name
+from inverse.priors.diffusers_folder import check_name, printable
 from inverse.priors.mixture import LowRankMixture
 from inverse.priors.weight_files import write_tensors
 
@@ -186,7 +186,7 @@ class PatchPrior:
         with reading(path, "patch prior"):
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                about = {key: _printable(value) for key, value in metadata.items()}
+                about = {key: printable(value) for key, value in metadata.items()}
                 if about.get("format") != _FORMAT:
                     raise DataError(
                         f"expected '{_FORMAT}', got '{about.get('format', 'no format')[:60]}'"
@@ -194,11 +194,6 @@ class PatchPrior:
                 tensors = {key: file.get_tensor(key).float() for key in _TENSORS}
             size, stride, name = int(about["size"]), int(about["stride"]), about["name"]
             return cls(LowRankMixture(**tensors), size, stride, name, about)
-
-
-def _printable(text: str) -> str:
-    """Replace what a terminal would obey rather than show."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _wrap(images: torch.Tensor, below: int, right: int) -> torch.Tensor:

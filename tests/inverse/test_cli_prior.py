@@ -12,7 +12,7 @@ import torch
 
 from inverse.cli import main, training_run
 from inverse.cli.prior import FitMethod, QkvOrder
-from inverse.priors import load_prior
+from inverse.priors import PatchPrior, load_prior
 from inverse.priors.adm_weights import QkvOrder as KnownOrders
 from inverse.priors.description import shipped_priors
 from inverse.priors.fit import FITS
@@ -204,6 +204,18 @@ def test_info_lists_and_describes_what_is_inside(capsys: pytest.CaptureFixture[s
     code, _, err = run(capsys, "info", "unheard-of")
     assert code == 2
     assert "there is no prior 'unheard-of'" in err
+
+
+def test_a_card_cannot_command_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prior = load_prior("natural")
+    assert isinstance(prior, PatchPrior)
+    prior.save(tmp_path / "p.safetensors")
+    (tmp_path / "p.md").write_text("# mine\nsecond line \x1b[2J\x07")
+    code, out, _ = run(capsys, "info", tmp_path / "p.safetensors")
+    assert code == 0
+    assert "# mine\nsecond line ?[2J?" in out
 
 
 def test_convert_passes_its_options_on(

@@ -138,6 +138,25 @@ def test_samples_follow_the_distribution() -> None:
         assert kstest(exact.cdf(x)[:, d].numpy(), "uniform").pvalue > 1e-3
 
 
+@pytest.mark.gpu
+def test_a_generator_of_the_processor_draws_on_a_gpu() -> None:
+    axis = torch.eye(2)[:, :, None]
+    prior = LowRankMixture(
+        torch.tensor([0.5, 0.5]).log(), torch.zeros(2, 2), axis, torch.ones(2, 1), torch.ones(2)
+    )
+    A, y = torch.tensor([[1.0, 1.0]]), torch.tensor([0.8])
+    draws = [
+        each.sample(50, torch.Generator().manual_seed(3)) for each in (prior, prior.to("cuda"))
+    ]
+    assert draws[1].device.type == "cuda"
+    torch.testing.assert_close(draws[1].cpu(), draws[0], rtol=0, atol=1e-4)
+    exact = posterior(prior.to("cuda"), A, y, 0.1)
+    drawn = exact.sample(20_000, torch.Generator().manual_seed(3))
+    assert drawn.device.type == "cuda"
+    torch.testing.assert_close(drawn.mean(0), exact.mean, rtol=0, atol=0.03)
+    torch.testing.assert_close(drawn.std(0), exact.std, rtol=0.03, atol=0)
+
+
 def test_what_a_component_knows_exactly_is_a_step() -> None:
     sure = GaussianMixture(
         torch.tensor([0.25, 0.75], dtype=F64).log(),

@@ -316,6 +316,18 @@ def test_a_run_left_between_two_saves_goes_on_to_the_same_bits(
     assert_same_state(folder, finished)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "no"])
+def test_a_run_left_on_a_gpu_goes_on_to_the_same_bits(tmp_path: Path, precision: str) -> None:
+    images = noise_images()
+    for folder, left_at in ((tmp_path / "left", 7), (tmp_path / "whole", None)):
+        for stop in (left_at, None):
+            train(images, images, TINY, folder, mixed_precision=precision,
+                  after_step=lambda done, stop=stop: done == stop)  # fmt: skip
+    assert weights_of(tmp_path / "left") == weights_of(tmp_path / "whole")
+    assert_same_state(tmp_path / "left", tmp_path / "whole")
+
+
 def test_a_finished_run_is_only_measured_again(finished: Path) -> None:
     before = weights_of(finished)
     figures = train(noise_images(), noise_images(), TINY, finished, about=ABOUT, cpu=True)
@@ -480,7 +492,7 @@ def test_a_restored_state_lies_in_memory_as_before(tmp_path: Path) -> None:
 
 
 def test_names_that_could_not_be_read_back_are_refused_before_training() -> None:
-    for name in ("two\nlines", "x" * 101, "\x1b[2J"):
+    for name in ("two\nlines", "x" * 101, "\x1b[2J", " "):
         with pytest.raises(UsageError, match="printable line of at most 100 characters"):
             About(name)
 
