@@ -92,7 +92,7 @@ def daps(
 
     References
     ----------
-    Zhang et al. 2024, arXiv 2407.01521, algorithm 1, eq. 7 and 9
+    Zhang et al. 2024, arXiv 2407.01521, algorithm 1
     """
     paper = one_of("preset", preset, ("measured-noise", "daps-paper")) == "daps-paper"
     steps = count("steps", (200 if paper else 50) if steps is None else steps, low=2)

@@ -102,7 +102,7 @@ def pnp_dm(
 
     References
     ----------
-    Wu et al. 2024, arXiv 2405.18782, algorithm 1, eq. 5 and 6; Coeurdoux et al. 2024,
+    Wu et al. 2024, arXiv 2405.18782, algorithm 1; Coeurdoux et al. 2024,
     doi:10.1109/TIP.2024.3404338. The exact split is not theirs.
     """
     usual, share, inner = _DEFAULTS[one_of("preset", preset, _PRESETS)]

@@ -237,6 +237,23 @@ def test_draw_has_the_moments_of_the_gaussian(dtype: torch.dtype, deviation: flo
     assert_drawn_from(found, mean, parts * covariance, within=0.01)
 
 
+@pytest.mark.parametrize("noise_std", [1e-2, 1e-3, 1e-4])
+def test_draws_fill_the_null_space_however_good_the_data_are(noise_std: float) -> None:
+    """Where A says nothing x is z + r n2; what it sees is fixed to within the noise."""
+    A, deviation = random_matrix(), 0.25
+    problem = problem_of(A, noise_std)
+    z = torch.linspace(1.0, 0.0, D, dtype=F64).reshape(SHAPE)
+    found = begun(problem, white_prior(), MANY).draw(z.expand(MANY, *SHAPE), deviation)
+    found = found.reshape(MANY, D)
+    null = torch.linalg.svd(A)[2][len(A) :]
+    spread = ((found - z.reshape(D)) @ null.mT).std(0) / deviation
+    assert float((spread - 1).abs().max()) < 5 / math.sqrt(2 * MANY)
+    normal = A.mT @ A + (noise_std / deviation) ** 2 * torch.eye(D, dtype=F64)
+    leverage = torch.diag(A @ torch.linalg.inv(normal) @ A.mT)
+    seen = (found @ A.mT).std(0) / (noise_std * leverage.sqrt())
+    assert float((seen - 1).abs().max()) < 5 / math.sqrt(2 * MANY) + 0.01
+
+
 @pytest.mark.parametrize("dtype", [F64, torch.complex128])
 def test_the_exact_split_is_the_conditional_of_its_model(dtype: torch.dtype) -> None:
     """z given x and y in z = x + rho n, y = A z + e, e ~ N(0, s^2 - rho^2 A A^H), densely."""
