@@ -30,7 +30,8 @@ class PriorChoice:
     ----------
     prior : Prior
     errors : mapping of str to float
-        Relative error of the hidden samples by the prior's name, sqrt(sum |y - A x|^2 / sum |y|^2).
+        Relative error of the hidden samples by the prior's name, sqrt(sum |y - A x|^2 / sum |y|^2);
+        empty if there were none to hide.
     """
 
     prior: Prior
@@ -39,6 +40,8 @@ class PriorChoice:
     @property
     def why(self) -> str:
         """The choice in words."""
+        if not self.errors:
+            return f"prior '{self.prior.name}': no sample outside the centre to compare priors by"
         figures = ", ".join(f"{name} {error:.3f}" for name, error in self.errors.items())
         return f"prior '{self.prior.name}': error of predicted hidden samples {figures}"
 
@@ -64,12 +67,15 @@ def choose_prior(
     Returns
     -------
     PriorChoice
+        The trusted prior where nothing can be hidden: data sampled in full or in their centre only.
     """
     from inverse.samplers.pnp_hqs import pnp_hqs
 
     whole = _strongest_slice(problem)
     training, hidden = hide_samples(whole, np.random.default_rng(0))
     energy = float(whole.norms(torch.where(hidden, whole.data, 0)).item())
+    if energy == 0:
+        return PriorChoice(priors[0], {})
     errors = {}
     for done, prior in enumerate(priors):
         images: list[torch.Tensor] = []
@@ -94,7 +100,7 @@ def hide_samples(problem: Problem, random: np.random.Generator) -> tuple[Problem
     """Take a tenth of the samples out of a problem of one slice.
 
     Whole lines where whole lines were sampled, single points where the mask has two dimensions;
-    none within the centre.
+    none within the centre, and none at all where the mask does not change along any axis.
 
     Parameters
     ----------
@@ -118,8 +124,9 @@ def hide_samples(problem: Problem, random: np.random.Generator) -> tuple[Problem
     centre = [slice(n // 2 - _CENTRE // 2, n // 2 + _CENTRE // 2) for n in mask.shape]
     candidates[tuple(centre[a] if a in moving else slice(None) for a in range(mask.ndim))] = False
     places = np.flatnonzero(candidates)
+    n_hidden = min(len(places), max(1, round(_HIDDEN * len(places))))
     taken = np.zeros(lines.size, bool)
-    taken[random.choice(places, max(1, round(_HIDDEN * len(places))), replace=False)] = True
+    taken[random.choice(places, n_hidden, replace=False)] = True
     hidden = torch.from_numpy(taken.reshape(lines.shape)).to(operator.device)
     kept = torch.from_numpy(lines).to(operator.device) & ~hidden
     n_samples = int(problem.n_components.item()) // 2
