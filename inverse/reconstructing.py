@@ -92,8 +92,12 @@ def reconstruct(
     ConvergenceError
         If the image came out with NaN or infinity.
     """
-    several = settings.get("n_samples", 1) != 1
-    name, why = (method, "as asked") if method != AUTO else choose(problem, several=several)
+    name, why = method, "as asked"
+    if method == AUTO:
+        several = settings.get("n_samples", 1) != 1
+        name, why = choose(problem, several=several)
+        if not several:  # one sample is one image, which is what the method chosen here gives
+            settings.pop("n_samples", None)
     function = find(name)
     check_settings(name, settings)
     loaded, label = None, None
@@ -116,7 +120,7 @@ def reconstruct(
         maps=int(problem.recipe.get("maps", 1)),  # type: ignore[call-overload]
         n_virtual_coils=problem.recipe.get("n_virtual_coils"),  # type: ignore[arg-type]
         select=problem.origin.get("select", {}),  # type: ignore[arg-type]
-        seed=seed if isinstance(seed, int) else list(seed),
+        seed=int(seed) if isinstance(seed, int | np.integer) else [int(each) for each in seed],
         device=str(problem.data.device),
         threads=torch.get_num_threads(),
         settings=_to_repeat(name, found.settings, settings),
@@ -145,11 +149,11 @@ def _suitable_prior(problem: Problem, progress: Progress | None) -> tuple[Prior,
 
 
 def _generators(name: str, seed: int | Sequence[int]) -> torch.Generator | list[torch.Generator]:
-    if isinstance(seed, int):
-        return torch.Generator().manual_seed(seed)
+    if isinstance(seed, int | np.integer):
+        return torch.Generator().manual_seed(int(seed))
     if not takes_prior(name):
         raise UsageError(f"seed: {name} expected one number, got {len(seed)}; give it one")
-    return [torch.Generator().manual_seed(each) for each in seed]
+    return [torch.Generator().manual_seed(int(each)) for each in seed]
 
 
 def _to_repeat(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from inverse.errors import UsageError
 
 __all__ = ["count", "number"]
@@ -19,7 +21,7 @@ def number(
     name : str
         What the person called it.
     value : object
-        What was given; texts and booleans are no numbers.
+        What was given, NumPy's numbers included; texts and booleans are no numbers.
     low, high : float
         Smallest and largest allowed.
     above : bool
@@ -35,17 +37,17 @@ def number(
     >>> number("weight", 2)
     2.0
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        inside = low <= value <= high and not (above and value == low)
-        if inside:
-            return float(value)
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        found = float(value)
+        if math.isfinite(found) and low <= found <= high and not (above and found == low):
+            return found
     least = f"a number > {low:g}" if above else f"a number >= {low:g}"
     most = "" if math.isinf(high) else f" and <= {high:g}"
     raise UsageError(f"{name} expected {least}{most}, got {value!r}")
 
 
 def count(name: str, value: object, *, low: int = 1) -> int:
-    """Return `value` as an integer of at least `low`.
+    """Return `value` as an integer of at least `low`; NumPy's integers are some.
 
     Raises
     ------
@@ -57,6 +59,6 @@ def count(name: str, value: object, *, low: int = 1) -> int:
     >>> count("steps", 20)
     20
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= low:
-        return value
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= low:
+        return int(value)
     raise UsageError(f"{name} expected an integer >= {low}, got {value!r}")

@@ -180,6 +180,21 @@ def test_auto_chooses_and_says_why(problem: Problem) -> None:
     assert "3.0-fold undersampled" in str(found.provenance["why"])
 
 
+def test_one_sample_is_one_image(problem: Problem) -> None:
+    found = reconstruct(problem, n_samples=1, prior="natural", steps=3)
+    assert found.method == "pnp_hqs"
+    assert found.posterior is None
+    with pytest.raises(UsageError, match="pnp_hqs gives one image and draws no samples"):
+        reconstruct(problem, "pnp_hqs", n_samples=1)
+
+
+def test_seeds_of_numpy_are_seeds(problem: Problem) -> None:
+    seeds = (3, np.int64(3), [3], np.array([3]))
+    found = [reconstruct(problem, "dds", steps=3, seed=seed) for seed in seeds]  # type: ignore[arg-type]
+    assert len({each.image.tobytes() for each in found}) == 1
+    assert [each.provenance["recipe"]["seed"] for each in found] == [3, 3, [3], [3]]  # type: ignore[index]
+
+
 @pytest.mark.parametrize("name", ["cg_sense", "l1_wavelet", "pnp_hqs"])
 def test_recorded_recipe_repeats_the_run(name: str) -> None:
     stack = np.concatenate([shapes_image(), 0.3 * shapes_image()])
