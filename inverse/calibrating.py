@@ -52,13 +52,20 @@ def calibrate(
     Raises
     ------
     UsageError
-        If a reconstruction has no samples or no truth, they were made differently, or the level is
-        out of range.
+        If a reconstruction has no samples or no truth, they were made differently, the level is
+        out of range, or there is not one truth or mask for each.
     DataError
-        If shapes differ, or there are too few slices or voxels for the level.
+        If shapes differ, a truth is not finite, or there are too few slices or voxels for the
+        level.
     """
     level = number("level", level, high=1.0, above=True)
     conditions = _common_conditions(reconstructions)
+    for name, given in (("truth", truths), ("mask", masks)):
+        if given is not None and len(given) != len(reconstructions):
+            raise UsageError(
+                f"calibrate expected a {name} for each of {len(reconstructions)} images, "
+                f"got {len(given)}"
+            )
     pixels = [
         pixel
         for index, found in enumerate(reconstructions)
@@ -114,8 +121,6 @@ def _common_conditions(reconstructions: Sequence[Reconstruction]) -> Conditions:
 def _truth(
     found: Reconstruction, truths: Sequence[NDArray[np.generic]] | None, index: int
 ) -> NDArray[np.generic]:
-    if truths is not None and index >= len(truths):
-        raise UsageError(f"calibrate expected a truth for each image, got only {len(truths)}")
     truth = found.reference if truths is None else truths[index]
     if truth is None:
         raise UsageError(
@@ -127,6 +132,8 @@ def _truth(
             f"calibrate expected truth number {index + 1} on the image's grid "
             f"{found.image.shape}, got {truth.shape}; crop or resample it"
         )
+    if not np.isfinite(truth).all():
+        raise DataError(f"calibrate expected truth number {index + 1} to be finite, got NaN or inf")
     return truth
 
 

@@ -220,5 +220,5 @@ def _from_facts(facts: Mapping[str, object]) -> Calibration:
         n_slices=n_slices,
         n_pixels=n_pixels,
         coverage_of_slices=tuple(float(share) for share in coverage),
-        conditions=Conditions(**conditions),
+        conditions=Conditions.from_facts(conditions),
     )

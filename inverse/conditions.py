@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from inverse.errors import UsageError
 from inverse.provenance import json_ready
@@ -12,7 +13,10 @@ from inverse.reconstruction import Reconstruction
 
 __all__ = ["Conditions", "acceleration_in"]
 
-_FOLLOW_THE_NOISE = ("prior", "n_samples", "sigma_min", "sigma_max")
+_T = TypeVar("_T")
+
+_COMPARED_APART = ("prior", "n_samples")
+_NOISE_LEVELS = ("sigma_min", "sigma_max")  # follow the noise of the data unless somebody sets them
 _SAME_ACCELERATION = 1.1
 _SAME_NOISE = 2.0
 
@@ -32,7 +36,7 @@ class Conditions:
     noise : float, optional
         Standard deviation for a peak of one; within a factor of two is the same.
     settings : mapping
-        Of the method, without noise levels: those follow the noise.
+        Of the method; its first and last noise level within a factor of two, as the noise.
     """
 
     method: str | None = None
@@ -58,7 +62,7 @@ class Conditions:
         prior = recipe.get("prior") or used.get("prior")
         posterior = reconstruction.posterior
         noise = reconstruction.diagnostics.noise_to_peak
-        own = {name: value for name, value in used.items() if name not in _FOLLOW_THE_NOISE}
+        own = {name: value for name, value in used.items() if name not in _COMPARED_APART}
         plain = json_ready(own)
         return cls(
             method=reconstruction.method,
@@ -67,6 +71,25 @@ class Conditions:
             acceleration=acceleration_in(preparation),
             noise=noise if math.isfinite(noise) else None,
             settings=plain if isinstance(plain, dict) else {},
+        )
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, object]) -> Conditions:
+        """Read them from what JSON held of them; whatever is wrong with it raises.
+
+        Parameters
+        ----------
+        facts : mapping
+            As `dataclasses.asdict` gives them.
+        """
+        settings = _optional(facts["settings"], dict)
+        return cls(
+            method=_optional(facts["method"], str),
+            prior=_optional(facts["prior"], str),
+            n_samples=_optional(facts["n_samples"], int),
+            acceleration=_optional(facts["acceleration"], float),
+            noise=_optional(facts["noise"], float),
+            settings={} if settings is None else settings,
         )
 
     def differences(self, other: Conditions) -> list[str]:
@@ -90,6 +113,10 @@ class Conditions:
         near = (
             ("acceleration", self.acceleration, other.acceleration, _SAME_ACCELERATION),
             ("noise relative to the peak", self.noise, other.noise, _SAME_NOISE),
+            *(
+                (name, _level(self.settings, name), _level(other.settings, name), _SAME_NOISE)
+                for name in _NOISE_LEVELS
+            ),
         )
         found = [
             f"{name} {ours}, not {theirs}"
@@ -134,11 +161,22 @@ def acceleration_in(notes: Mapping[str, object]) -> float | None:
     return float(found) if isinstance(found, int | float) else None
 
 
+def _optional(value: object, kind: type[_T]) -> _T | None:
+    if value is None or isinstance(value, kind):
+        return value
+    raise TypeError
+
+
+def _level(settings: Mapping[str, object], name: str) -> float | None:
+    found = settings.get(name)
+    return float(found) if isinstance(found, int | float) else None
+
+
 def _by_name(
     ours: Mapping[str, object], theirs: Mapping[str, object]
 ) -> list[tuple[str, str | None, str | None]]:
     """Pair settings as text; those of one side only are compared when both sides have any."""
     if not (ours and theirs):
         return []
-    names = sorted({*ours, *theirs})
+    names = sorted({*ours, *theirs} - {*_NOISE_LEVELS})
     return [(name, str(ours.get(name, "none")), str(theirs.get(name, "none"))) for name in names]

@@ -144,7 +144,7 @@ def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
     found = calibrate([with_truth(seed, 1.5) for seed in range(2)])
     path = found.save(tmp_path / "c.json")
     assert Calibration.load(path) == found
-    assert found.conditions.settings == {"steps": 20}
+    assert found.conditions.settings == {"steps": 20, "sigma_min": 0.01}
     assert found.conditions.acceleration == 4.0
     assert found.conditions.noise == 0.02
 
@@ -168,7 +168,14 @@ def test_other_files_are_no_calibration(tmp_path: Path, text: str, message: str)
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("level", 1.0), ("factor", -1), ("factor", "inf"), ("n_slices", None), ("conditions", 3)],
+    [
+        ("level", 1.0),
+        ("factor", -1),
+        ("factor", "inf"),
+        ("n_slices", None),
+        ("conditions", 3),
+        ("conditions", {"noise": "0.01"}),
+    ],
 )
 def test_a_changed_calibration_is_refused(tmp_path: Path, name: str, value: object) -> None:
     path = calibrate([with_truth(1, 1.5)]).save(tmp_path / "c.json")
@@ -215,6 +222,11 @@ def test_what_is_not_known_yet_is_not_compared() -> None:
     assert made.differences(Conditions()) == []
     assert made.differences(Conditions("dds", None, 8, 4.3, 0.019)) == []
     assert made.differences(Conditions(n_samples=4)) == ["samples 8, not 4"]
+    first_level = Conditions(settings={"steps": 20, "sigma_max": 0.2, "sigma_min": 0.005})
+    noisier = Conditions(settings={"steps": 20, "sigma_max": 0.3, "sigma_min": 0.009})
+    assert first_level.differences(noisier) == []  # they follow the noise
+    from_one = Conditions(settings={"steps": 20, "sigma_max": 1.0, "sigma_min": 0.005})
+    assert first_level.differences(from_one) == ["sigma_max 0.2, not 1"]
     assert made.differences(replace(made, settings={"eta": 1.0})) == [
         "eta none, not 1.0",
         "steps 20, not none",
@@ -228,8 +240,12 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         calibrate([])
     with pytest.raises(UsageError, match="number 1 has no reference, give truths"):
         calibrate([replace(one, reference=None)])
-    with pytest.raises(UsageError, match="a truth for each image, got only 1"):
+    with pytest.raises(UsageError, match="a truth for each of 2 images, got 1"):
         calibrate([one, one], [one.reference])
+    with pytest.raises(UsageError, match="a mask for each of 1 images, got 0"):
+        calibrate([one], masks=[])
+    with pytest.raises(DataError, match="truth number 1 to be finite"):
+        calibrate([one], [np.where(one.reference > one.reference.min(), one.reference, np.nan)])
     with pytest.raises(DataError, match=r"number 1 on the image's grid \(4, 32, 32\), got \(1, 2"):
         calibrate([one], [np.zeros((1, 2, 2))])
     with pytest.raises(DataError, match="masks of shape"):
