@@ -84,10 +84,10 @@ def ddnm(
         See `inverse.samplers.run.Run.begin`. With several samples the image is their mean.
     preset : {"measured-noise", "ddnm-paper"}
         "measured-noise" starts from a least-squares image plus noise of sigma_max. "ddnm-paper":
-        pure noise at the start (as far up as the prior knows) and the levels of the linear DDPM
-        schedule; 100 steps there.
+        pure noise at the start and the levels of the linear DDPM schedule, without those above the
+        prior's `largest_sigma`; 100 steps there.
     steps : int
-        Calls of the prior.
+        Calls of the prior; with "ddnm-paper" less those levels.
     sigma_max, sigma_min : float
         First and last noise level relative to the image's peak (not with "ddnm-paper").
     eta : float
@@ -110,18 +110,21 @@ def ddnm(
 
     References
     ----------
-    Wang, Yu and Zhang 2023, arXiv 2212.00490, eq. 13 (DDNM) and section 3.3 (DDNM+)
+    Wang, Yu and Zhang 2023, arXiv 2212.00490, section 3 (DDNM, and its version for noisy data,
+    DDNM+)
     """
     paper = one_of("preset", preset, _PRESETS) == "ddnm-paper"
     noiseless = one_of("form", form, ("noisy", "noiseless")) == "noiseless"
     noiseless = noiseless or problem.noise_std == 0
     eta = number("eta", (_PAPER_ETA if paper else 1.0) if eta is None else eta, high=1.0)
+    if cg_iterations is None:
+        cg_iterations = _PSEUDOINVERSE_ITERATIONS if noiseless else "adaptive"
     run, start = Run.begin(
         problem,
         prior,
         generator=generator,
         n_samples=n_samples,
-        cg_iterations=cg_iterations or (_PSEUDOINVERSE_ITERATIONS if noiseless else "adaptive"),
+        cg_iterations=cg_iterations,
         progress=progress,
         callback=callback,
     )

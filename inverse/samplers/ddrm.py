@@ -114,10 +114,11 @@ def ddrm(
         See `inverse.samplers.run.Run.begin`. With several samples the image is their mean.
     preset : {"measured-noise", "ddrm-paper"}
         "measured-noise" starts from a least-squares image plus noise of sigma_max. "ddrm-paper":
-        pure noise at the start where there are no data (as far up as the prior knows) and the
-        levels of the linear DDPM schedule; eta, eta_b and 20 steps are the paper's in both.
+        pure noise at the start where there are no data and the levels of the linear DDPM schedule,
+        without those above the prior's `largest_sigma`; eta, eta_b and 20 steps are the paper's in
+        both.
     steps : int
-        Calls of the prior.
+        Calls of the prior; with "ddrm-paper" less those levels.
     sigma_max, sigma_min : float
         First and last noise level relative to the image's peak (not with "ddrm-paper").
     eta : float
@@ -136,11 +137,11 @@ def ddrm(
 
     References
     ----------
-    Kawar et al. 2022, arXiv 2201.11793, eqs. 7 and 8
+    Kawar et al. 2022, arXiv 2201.11793, section 3 (the distribution over the singular directions)
     """
     paper = one_of("preset", preset, ("measured-noise", "ddrm-paper")) == "ddrm-paper"
     shares = (number("eta", eta, high=1.0), number("eta_b", eta_b, high=1.0))
-    svd = svd_of(problem.operator, problem.n_batch_axes)
+    svd = svd_of(problem.operator, problem.n_batch_axes, device=problem.data.device)
     run, start = Run.begin(
         problem,
         prior,

@@ -47,8 +47,10 @@ def diffpir(
         x_{k+1} = xhat + sigma_{k+1} ( sqrt(1 - zeta) eps + sqrt(zeta) n )
 
     The noise that is kept, eps, is computed from the image after the data step, which is what
-    distinguishes this sampler from `dds`: what the data have corrected does not come back. Nothing
-    is clamped, so that complex and unbounded images are treated as the equations say.
+    distinguishes this sampler from `dds`: what the data have corrected does not come back. At the
+    defaults none is kept (zeta = 1 here, eta = 1 there) and the two are the same sampler, to the
+    last bit. Nothing is clamped, so that complex and unbounded images are treated as the equations
+    say.
 
     It approximates p(x0 | x_k) by a Gaussian of variance sigma_k^2 / weight about z, wider than it
     is wherever the prior knows more. With weight = zeta = 1 the mean over samples tends to the
@@ -68,12 +70,13 @@ def diffpir(
         See `inverse.samplers.run.Run.begin`. With several samples the image is their mean.
     preset : {"measured-noise", "diffpir-paper"}
         "measured-noise" starts from a least-squares image plus noise of sigma_max.
-        "diffpir-paper" is the released setting for deblurring: pure noise at the start (as far up
-        as the prior knows), levels of the linear DDPM schedule at quadratic distances, weight 7,
-        zeta 0.3; 100 steps there. Its images span -1..1 where its noise_std is for 0..1, so that
-        its 7 weighs as 7/4 would here. What is given besides still counts.
+        "diffpir-paper" is the released setting for deblurring: pure noise at the start, levels of
+        the linear DDPM schedule at quadratic distances without those above the prior's
+        `largest_sigma`, weight 7, zeta 0.3; 100 steps there. Its images span -1..1 where its
+        noise_std is for 0..1, so that its 7 weighs as 7/4 would here. What is given besides still
+        counts.
     steps : int
-        Calls of the prior.
+        Calls of the prior; with "diffpir-paper" less those levels.
     sigma_max, sigma_min : float
         First and last noise level relative to the image's peak (not with "diffpir-paper").
     weight : float

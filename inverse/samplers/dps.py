@@ -65,11 +65,12 @@ def dps(
     generator, n_samples, progress, callback
         See `inverse.samplers.run.Run.begin`. With several samples the image is their mean.
     preset : {"measured-noise", "dps-paper"}
-        "dps-paper": pure noise at the start (as far up as the prior knows), 1000 levels of the
-        linear DDPM schedule. The square root above turns the paper's variance-preserving step into
-        the same step here. Its images span 2 where ours span 1: its zeta is twice ours.
+        "dps-paper": pure noise at the start, 1000 levels of the linear DDPM schedule without those
+        above the prior's `largest_sigma`. The square root above turns the paper's
+        variance-preserving step into the same step here. Its images span 2 where ours span 1: its
+        zeta is twice ours.
     steps : int, optional
-        Calls of the prior; 100 by default, 1000 with "dps-paper".
+        Calls of the prior; 100 by default, 1000 with "dps-paper", less those levels.
     sigma_max, sigma_min : float
         First and last noise level relative to the image's peak (not with "dps-paper").
     zeta : float
@@ -88,11 +89,12 @@ def dps(
 
     References
     ----------
-    Chung et al. 2023, arXiv 2209.14687, algorithm 1 and eq. 16
+    Chung et al. 2023, arXiv 2209.14687, algorithm 1
     """
     paper = one_of("preset", preset, ("measured-noise", "dps-paper")) == "dps-paper"
     zeta = number("zeta", zeta)
     width = number("width", width, above=True)
+    steps = (1000 if paper else 100) if steps is None else steps
     run, start = Run.begin(
         problem,
         prior,
@@ -103,10 +105,10 @@ def dps(
         callback=callback,
     )
     if paper:
-        levels = run.vp_schedule(1000 if steps is None else steps)
+        levels = run.vp_schedule(steps)
         start = torch.zeros_like(start)
     else:
-        levels = run.schedule(100 if steps is None else steps, sigma_max, sigma_min)
+        levels = run.schedule(steps, sigma_max, sigma_min)
     reverse = ReverseStep(second_order=not paper)
 
     def step(x: torch.Tensor, sigma: float, following: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,4 +123,5 @@ def dps(
         return guided, reverse(x, guided, sigma, following, run.white_noise)
 
     x = run.anneal(start + levels[0] * run.white_noise(), levels, step)
-    return run.finished(x, "dps", {"preset": preset, "zeta": zeta, "width": width})
+    settings = {"steps": steps, "preset": preset, "zeta": zeta, "width": width}
+    return run.finished(x, "dps", settings)

@@ -59,10 +59,12 @@ def pigdm(
     generator, n_samples, progress, callback
         See `inverse.samplers.run.Run.begin`. With several samples the image is their mean.
     preset : {"measured-noise", "pigdm-paper"}
-        "pigdm-paper": pure noise at the start (as far up as the prior knows), 100 levels of the
-        linear DDPM schedule, width 1. What is given besides still counts, except noise levels.
+        "pigdm-paper": pure noise at the start, 100 levels of the linear DDPM schedule without those
+        above the prior's `largest_sigma`, width 1. What is given besides still counts, except
+        noise levels.
     steps : int, optional
-        Calls of the prior, each with a backward pass; 50 by default, 100 with "pigdm-paper".
+        Calls of the prior, each with a backward pass; 50 by default, 100 with "pigdm-paper", less
+        those levels.
     sigma_max, sigma_min : float
         First and last noise level relative to the image's peak (not with "pigdm-paper").
     width : float, optional
@@ -81,12 +83,13 @@ def pigdm(
 
     References
     ----------
-    Song et al. 2023, "Pseudoinverse-guided diffusion models for inverse problems", ICLR, eq. 7
-    and algorithm 1
+    Song et al. 2023, "Pseudoinverse-guided diffusion models for inverse problems", ICLR,
+    algorithm 1
     """
     paper = one_of("preset", preset, ("measured-noise", "pigdm-paper")) == "pigdm-paper"
     default = 1.0 if paper else IMAGE_WIDTH
     width = number("width", default if width is None else width, above=True)
+    steps = (100 if paper else 50) if steps is None else steps
     run, start = Run.begin(
         problem,
         prior,
@@ -97,10 +100,10 @@ def pigdm(
         callback=callback,
     )
     if paper:
-        levels = run.vp_schedule(100 if steps is None else steps)
+        levels = run.vp_schedule(steps)
         start = torch.zeros_like(start)
     else:
-        levels = run.schedule(50 if steps is None else steps, sigma_max, sigma_min)
+        levels = run.schedule(steps, sigma_max, sigma_min)
     reverse = ReverseStep(second_order=not paper)
 
     def step(x: torch.Tensor, sigma: float, following: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,4 +121,4 @@ def pigdm(
         return guided, reverse(x, guided, sigma, following, run.white_noise)
 
     x = run.anneal(start + levels[0] * run.white_noise(), levels, step)
-    return run.finished(x, "pigdm", {"preset": preset, "width": width})
+    return run.finished(x, "pigdm", {"steps": steps, "preset": preset, "width": width})

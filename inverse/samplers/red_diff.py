@@ -108,9 +108,10 @@ def red_diff(
     generator, n_samples, progress, callback
         See `inverse.samplers.run.Run.begin`. With several samples the image is their mean.
     preset : {"measured-noise", "red_diff-paper"}
-        Above; "red_diff-paper" takes the levels of the linear DDPM schedule, 1000 steps there.
+        Above; "red_diff-paper" takes the levels of the linear DDPM schedule without those above the
+        prior's `largest_sigma`, 1000 steps there.
     steps : int
-        Calls of the prior, one a gradient step.
+        Calls of the prior, one a gradient step; with "red_diff-paper" less those levels.
     sigma_max, sigma_min : float
         First and last noise level relative to the image's peak (not with "red_diff-paper").
     weight : float

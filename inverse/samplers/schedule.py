@@ -11,6 +11,8 @@ from inverse.settings import count, number
 
 __all__ = ["noise_levels", "vp_levels"]
 
+_LEAST = 1e-3  # data may be without noise
+
 
 def noise_levels(
     problem: Problem, steps: int, sigma_max: float, sigma_min: float | None
@@ -28,7 +30,7 @@ def noise_levels(
         The first, in image units (the image's peak is about one); raised to twice the last if
         the data are noisier than that.
     sigma_min : float, optional
-        The last.
+        The last; a thousandth of the peak at least, whatever it or the noise is.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def noise_levels(
     last = problem.noise_std / 2 if sigma_min is None else number("sigma_min", sigma_min)
     if sigma_min is not None and last >= first:
         raise UsageError(f"sigma_min expected less than sigma_max = {first:g}, got {last:g}")
-    last = max(last, 1e-3)  # without noise in the data, a thousandth of the peak
+    last = max(last, _LEAST)
     return [float(s) for s in np.geomspace(max(first, 2 * last), last, steps)]
 
 

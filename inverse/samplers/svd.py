@@ -62,7 +62,13 @@ class DenseSvd:
     right: torch.Tensor
 
     @classmethod
-    def of(cls, operator: LinearOperator, n_batch_axes: int = 0) -> DenseSvd:
+    def of(
+        cls,
+        operator: LinearOperator,
+        n_batch_axes: int = 0,
+        *,
+        device: torch.device | str | None = None,
+    ) -> DenseSvd:
         """Decompose the matrix that an operator makes of the identity.
 
         Parameters
@@ -71,11 +77,13 @@ class DenseSvd:
             Small: the matrix is stored.
         n_batch_axes : int
             Leading axes of its domain and range that count independent systems.
+        device : torch.device, optional
+            Of the decomposition, for an operator that has none of its own.
         """
         domain = operator.domain
         systems, shape = domain.shape[:n_batch_axes], domain.shape[n_batch_axes:]
         n = math.prod(shape)
-        identity = torch.eye(n, dtype=domain.dtype, device=operator.device)
+        identity = torch.eye(n, dtype=domain.dtype, device=operator.device or device)
         units = identity.reshape(n, *(1 for _ in systems), *shape).expand(n, *domain.shape)
         matrix = operator(units).reshape(n, *systems, -1).movedim(0, -1)
         # Of a wide matrix all right singular vectors are wanted: the null space is sampled too.
@@ -139,7 +147,9 @@ class FourierSvd:
         return self.phase.conj() * ifft_centred(coefficients, self.axes)
 
 
-def svd_of(operator: LinearOperator, n_batch_axes: int = 0) -> Svd:
+def svd_of(
+    operator: LinearOperator, n_batch_axes: int = 0, *, device: torch.device | str | None = None
+) -> Svd:
     """Return the singular value decomposition of an operator that has one at hand.
 
     Those are the Fourier transform, single-coil `Sense` whose map has constant modulus, and
@@ -150,6 +160,8 @@ def svd_of(operator: LinearOperator, n_batch_axes: int = 0) -> Svd:
     operator : LinearOperator
     n_batch_axes : int
         Leading axes of its domain and range that count independent systems.
+    device : torch.device, optional
+        Where the data are, for an operator without tensors, which takes any.
 
     Raises
     ------
@@ -164,8 +176,9 @@ def svd_of(operator: LinearOperator, n_batch_axes: int = 0) -> Svd:
     [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
     """
     if isinstance(operator, Fourier):
-        ones = torch.ones(operator.domain.shape, dtype=operator.domain.dtype.to_real())
-        return FourierSvd(torch.ones((), dtype=operator.domain.dtype), ones, operator.axes, False)
+        dtype = operator.domain.dtype
+        ones = torch.ones(operator.domain.shape, dtype=dtype.to_real(), device=device)
+        return FourierSvd(torch.ones((), dtype=dtype, device=device), ones, operator.axes, False)
     if isinstance(operator, Sense):
         found = _single_coil(operator)
         if found is not None:
@@ -173,7 +186,7 @@ def svd_of(operator: LinearOperator, n_batch_axes: int = 0) -> Svd:
     n_systems = math.prod(operator.domain.shape[:n_batch_axes])
     n_unknowns = operator.domain.size // n_systems
     if n_unknowns <= _LARGEST_DOMAIN and n_unknowns * operator.range.size <= _LARGEST_MATRIX:
-        return DenseSvd.of(operator, n_batch_axes)
+        return DenseSvd.of(operator, n_batch_axes, device=device)
     raise UsageError(
         f"{operator!r} has no singular value decomposition at hand: expected a Fourier transform, "
         f"one coil of constant modulus, or at most {_LARGEST_DOMAIN} unknowns a slice and "

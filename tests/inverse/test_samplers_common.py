@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from inverse import Problem, Reconstruction
+from inverse import Problem, Reconstruction, UsageError
 from inverse.grid import Grid
 from inverse.methods import METHODS, find, settings_of, takes_prior
 from inverse.samplers.run import State
@@ -215,6 +215,48 @@ def test_settings_of_a_result_repeat_it(name: str) -> None:
     assert {"steps", "sigma_max"} <= settings.keys()
     again = METHODS[name](problem, Shrink(), **settings)
     assert close(again.image, first.image)
+
+
+class ShrinkToOne(Shrink):
+    """Knows nothing of noise levels above 1."""
+
+    largest_sigma = 1.0
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if "preset" in settings_of(name)])
+def test_published_settings_repeat_though_the_prior_lacks_levels(name: str) -> None:
+    """The steps that were asked for are recorded, not those that the prior left."""
+    problem, prior, preset = problem_of("real", [0]), ShrinkToOne(), f"{name}-paper"
+    first = METHODS[name](problem, prior, preset=preset, steps=12)
+    assert first.settings["steps"] == 12
+    known = settings_of(name)
+    settings = {key: value for key, value in first.settings.items() if key in known}
+    assert close(METHODS[name](problem, prior, **settings).image, first.image)
+
+
+def test_dds_and_diffpir_are_one_sampler_at_their_defaults() -> None:
+    """They differ in which noise they keep, and keep none."""
+    problem = problem_of("complex", [0, 1])
+    images = [run(name, problem, n_samples=3).image for name in ("dds", "diffpir")]
+    assert images[0].tobytes() == images[1].tobytes()
+    keeping = [run("dds", problem, eta=0.5).image, run("diffpir", problem, zeta=0.25).image]
+    assert not np.array_equal(keeping[0], keeping[1])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in SAMPLERS if "cg_iterations" in settings_of(name)]
+)
+def test_no_iterations_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="cg_iterations expected an integer >= 1, got 0"):
+        run(name, problem_of("real", [0]), cg_iterations=0)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    problem = problem_of("real", [0])
+    wanted = METHODS["dds"](problem, Shrink(), steps=3, weight=0.5)
+    found = METHODS["dds"](problem, Shrink(), steps=np.int64(3), weight=np.float32(0.5))
+    assert found.image.tobytes() == wanted.image.tobytes()
+    assert found.settings == wanted.settings
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
