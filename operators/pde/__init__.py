@@ -1,5 +1,7 @@
 """Families of partial differential equations with random parameters, and their discretisations."""
 
+from operators.pde.darcy import Darcy, DarcyPDEBench, DarcyTwoPhase
+from operators.pde.darcy_fno import DarcyFNO
 from operators.pde.diffusion import (
     diffusion_form,
     diffusion_operator,
@@ -15,17 +17,30 @@ from operators.pde.family import (
     Quantity,
     make_family,
 )
+from operators.pde.fields import GaussianField, Matern, PowerLaw
 from operators.pde.grid import Grid
+from operators.pde.heat import Heat, HeatTransient
+from operators.pde.poisson import Poisson
 from operators.pde.sparse import SparseOperator
 from operators.pde.stencil import StencilOperator
 
 __all__ = [
     "FAMILIES",
     "Boundary",
+    "Darcy",
+    "DarcyFNO",
+    "DarcyPDEBench",
+    "DarcyTwoPhase",
     "DiffusionForm",
     "Family",
+    "GaussianField",
     "Grid",
+    "Heat",
+    "HeatTransient",
     "LinearSystems",
+    "Matern",
+    "Poisson",
+    "PowerLaw",
     "Quantity",
     "SparseOperator",
     "StencilOperator",

@@ -95,6 +95,8 @@ class LinearSystems:
         What A is, or is close to, if that is a diffusion operator.
     is_constant : bool
         Whether every sample of the family, and every step, has the same matrix.
+    rim : int
+        Layers of points all round the grid, where u is zero, that the unknown leaves out.
     """
 
     operator: LinearOperator
@@ -102,6 +104,18 @@ class LinearSystems:
     matrix: Callable[[int], SparseMatrix]
     form: DiffusionForm | None = None
     is_constant: bool = False
+    rim: int = 0
+
+    def on_grid(self, u: torch.Tensor) -> torch.Tensor:
+        """Put the rim's zeros round solutions, (n_samples, *unknown) to (n_samples, *grid)."""
+        if not self.rim:
+            return u
+        return torch.nn.functional.pad(u, (self.rim, self.rim) * (u.ndim - 1))
+
+    def from_grid(self, u: torch.Tensor) -> torch.Tensor:
+        """Take the unknown out of solutions on the grid; the inverse of `on_grid`."""
+        inner = slice(self.rim, -self.rim if self.rim else None)
+        return u[(slice(None), *(inner,) * (u.ndim - 1))]
 
 
 class Family(Protocol):

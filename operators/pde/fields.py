@@ -39,7 +39,7 @@ class PowerLaw:
 
     References
     ----------
-    Li et al. 2021, arXiv:2010.08895, appendix A.3.2 (alpha 2, tau 3, Neumann)
+    Li et al. 2021, arXiv:2010.08895, appendix A.3 (alpha 2, tau 3, Neumann)
     """
 
     alpha: float = 2.0

@@ -29,7 +29,8 @@ class StencilOperator(LinearOperator):
     offsets : sequence of tuple of int
         One entry an axis of the grid; all different.
     coefficients : Tensor, (n_samples, n_offsets, *grid)
-        c_o[i], real or complex; entries that point beyond an end are ignored.
+        c_o[i], real or complex; entries that point beyond an end are ignored. One matrix for all
+        samples may be given as an expanded view.
     periodic : sequence of int
         Axes of the grid that wrap.
     axes : sequence of str, optional
@@ -163,9 +164,14 @@ class StencilOperator(LinearOperator):
     ) -> Self:
         """Return the operator on another device or at another precision."""
         wanted = self.domain.dtype if dtype is None else with_precision_of(self.domain.dtype, dtype)
+        coefficients = self.coefficients
+        if coefficients.stride(0) == 0:  # one matrix that all samples share stays one
+            moved = coefficients[:1].to(device=device, dtype=wanted).expand_as(coefficients)
+        else:
+            moved = coefficients.to(device=device, dtype=wanted)
         return type(self)(
             self.offsets,
-            self.coefficients.to(device=device, dtype=wanted),
+            moved,
             periodic=self.periodic,
             axes=self.domain.axes[1:],
             tags=tuple(self.tags),
