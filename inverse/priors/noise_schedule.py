@@ -164,9 +164,12 @@ def _described(config: Mapping[str, Any], *, fractional: bool) -> Parametrisatio
     if _SETTINGS[kind] is _EXPLODING:
         return VarianceExploding(has.sigma_min, has.sigma_max)
     if _SETTINGS[kind] is _FLOW:
-        return FlowMatching(size, has.shift)
-    table = tuple(made.alphas_cumprod.double().tolist())
-    return VariancePreserving(table, has.prediction_type, fractional)
+        # A shift that depends on the image is left to the sampler, which ignores the fixed one.
+        return FlowMatching(size, 1.0 if config.get("use_dynamic_shifting") else has.shift)
+    table = made.alphas_cumprod.double().tolist()
+    if config.get("rescale_betas_zero_snr"):
+        table[-1] = 0.0  # some schedulers have 2^-24 here, which is above the entry before it
+    return VariancePreserving(tuple(table), has.prediction_type, fractional)
 
 
 def _refuse_other_processes(config: Mapping[str, Any]) -> None:

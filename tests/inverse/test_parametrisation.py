@@ -7,12 +7,15 @@ here from the definition of each process, and E[x0 | x] = s^2 x / (s^2 + sigma^2
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from inverse.errors import DataError
+from inverse.priors.noise_schedule import parametrisation_of
 from inverse.priors.parametrisation import (
     Coefficients,
     Edm,
@@ -25,6 +28,7 @@ from inverse.priors.parametrisation import (
 S = 0.7  # standard deviation of the images
 LINEAR = tuple(np.cumprod(1 - np.linspace(1e-4, 2e-2, 1000)).tolist())
 SIGMAS = (0.02, 0.3, 1.0, 5.0)
+NETWORK: Any = SimpleNamespace(config={"time_embedding_type": "positional"})
 
 
 def apply(at: Coefficients, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
@@ -230,6 +234,37 @@ def test_zero_terminal_signal_has_no_noise_level() -> None:
     last = table[-2]
     assert ddpm.sigma_max == pytest.approx(math.sqrt((1 - last) / last), rel=1e-9)
     assert ddpm.coefficients(math.inf).label == 998
+
+
+@pytest.mark.parametrize(
+    "kind", ["EulerDiscreteScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler"]
+)
+def test_zero_terminal_signal_is_that_of_ddim_under_every_scheduler(kind: str) -> None:
+    """Some put 2^-24 in place of the zero, more than the entry before it."""
+    import diffusers
+
+    settings = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    alphas = getattr(diffusers, kind)(**settings).alphas_cumprod
+    assert alphas[-1] > alphas[-2]
+    found, ddim = (
+        parametrisation_of({**settings, "_class_name": name}, NETWORK)
+        for name in (kind, "DDIMScheduler")
+    )
+    assert found.sigma_max == pytest.approx(ddim.sigma_max, rel=1e-6)
+    for sigma in SIGMAS:
+        assert found.coefficients(sigma) == pytest.approx(ddim.coefficients(sigma), rel=1e-5)
+
+
+def test_a_shift_that_depends_on_the_image_is_none_of_the_schedule() -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    settings = {"shift": 3.0, "use_dynamic_shifting": True}
+    visited = FlowMatchEulerDiscreteScheduler(**settings).sigmas.double()
+    found = parametrisation_of(
+        {**settings, "_class_name": "FlowMatchEulerDiscreteScheduler"}, NETWORK
+    )
+    assert found.sigma_min == pytest.approx(float(visited[-1] / (1 - visited[-1])), rel=1e-4)
+    assert found.sigma_max == pytest.approx(float(visited[1] / (1 - visited[1])), rel=1e-3)
 
 
 def test_what_makes_no_sense_is_refused() -> None:
