@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from inverse.cli import console, prior, simulate
+from inverse.cli import console, pde, prior, simulate
 from inverse.cli.calibrate import calibrate
 from inverse.cli.compare import compare
 from inverse.cli.demo import demo
@@ -32,6 +32,7 @@ app.command("recon")(recon)
 app.command("info")(info)
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(prior.app, name="prior")
+app.add_typer(pde.app, name="pde")
 app.command("compare")(compare)
 app.command("calibrate")(calibrate)
 app.command("demo")(demo)

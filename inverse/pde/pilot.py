@@ -1,0 +1,125 @@
+"""Choose the solver of a family by solving a few of its samples with each that can."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from inverse.errors import ConvergenceError
+from inverse.pde.chain import one_thread, solve_samples
+from inverse.pde.chains import order_of
+from inverse.pde.drawing import draw
+from inverse.pde.plan import Plan
+from inverse.pde.solving import STRATEGIES, applicable
+
+__all__ = ["Trial", "choose_solver", "pilot"]
+
+_N_PILOT = 16
+_N_SORTED = 256
+_HOPELESS = 4.0
+"""A strategy whose first sample takes so many times the best so far is not tried further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the pilot saw of one strategy.
+
+    Parameters
+    ----------
+    solver : str
+    milliseconds : float
+        Processor time a sample, drawing and assembly included.
+    iterations : float
+        Mean a sample.
+    converged : bool
+        Whether it solved every sample by itself.
+    n_samples : int
+        How many it was given.
+    """
+
+    solver: str
+    milliseconds: float
+    iterations: float
+    converged: bool
+    n_samples: int
+
+
+def pilot(plan: Plan, *, progress: Callable[[str, int, int], None] | None = None) -> list[Trial]:
+    """Time every strategy that can solve the plan's systems on its first samples.
+
+    Strategies that gain from similar samples get neighbours of a sorted chain, others the first.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its `solver` is not looked at.
+    progress : function, optional
+        Called as progress("choosing a solver", done, all).
+
+    Returns
+    -------
+    list of Trial
+        Fastest first, those that failed last.
+    """
+    names = _candidates(plan)
+    trials: list[Trial] = []
+    for i, name in enumerate(names):
+        best = min((t.milliseconds for t in trials if t.converged), default=np.inf)
+        trials.append(_try(replace(plan, solver=name), best))
+        if progress is not None:
+            progress("choosing a solver", i + 1, len(names))
+    return sorted(trials, key=lambda trial: (not trial.converged, trial.milliseconds))
+
+
+def choose_solver(trials: list[Trial]) -> str:
+    """Return the fastest strategy that solved all its samples.
+
+    Raises
+    ------
+    ConvergenceError
+        If none did.
+    """
+    if not trials or not trials[0].converged:
+        raise ConvergenceError(
+            "no solver reached the tolerance on the first samples: "
+            + ", ".join(trial.solver for trial in trials)
+            + "; loosen the tolerance or refine the grid"
+        )
+    return trials[0].solver
+
+
+def _candidates(plan: Plan) -> list[str]:
+    parameters = draw(plan, [0])
+    state = plan.equation.initial(plan.grid, parameters)
+    return applicable(plan.equation.systems(plan.grid, parameters, state))
+
+
+def _try(plan: Plan, best: float) -> Trial:
+    strategy = STRATEGIES[plan.solver][0]()
+    sort = "greedy" if strategy.wants_order else "none"
+    few = replace(plan, n_samples=min(plan.n_samples, _N_SORTED), sort=sort)
+    order = order_of(few)[: min(_N_PILOT, few.n_samples)]
+    first = _timed(few, order[:1].tolist())
+    if first.milliseconds > _HOPELESS * best:
+        first = _timed(few, order[:1].tolist())  # what the first call had to load is loaded now
+    if first.milliseconds > _HOPELESS * best or len(order) == 1:
+        return first
+    return _timed(few, order.tolist())
+
+
+def _timed(plan: Plan, indices: list[int]) -> Trial:
+    with one_thread():
+        started = time.process_time()
+        samples = solve_samples(plan, indices)
+        spent = time.process_time() - started
+    records = samples.records
+    return Trial(
+        plan.solver,
+        1e3 * spent / len(indices),
+        float(records["iterations"].mean()),
+        bool(records["converged"].all() and (records["attempts"] == 1).all()),
+        len(indices),
+    )
