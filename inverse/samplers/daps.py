@@ -67,9 +67,9 @@ def daps(
     generator, n_samples, progress, callback
         See `inverse.samplers.run.Run.begin`. With several samples the image is their mean.
     preset : {"measured-noise", "daps-paper"}
-        "daps-paper": 200 levels from 50 to .05 (100 and .1 on images that span 2), polynomial with
-        exponent 7; five calls a level; r_k = sigma_k. What is given besides still
-        counts, except the noise levels.
+        "daps-paper": pure noise at the start, 200 levels from 50 to .05 (100 and .1 on images that
+        span 2; from the prior's `largest_sigma` if that is less), polynomial with exponent 7; five
+        calls a level; r_k = sigma_k. What is given besides still counts, except the noise levels.
     steps : int, optional
         Levels; 50 by default, 200 with "daps-paper".
     prior_steps : int, optional

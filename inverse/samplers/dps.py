@@ -85,7 +85,7 @@ def dps(
     Raises
     ------
     UsageError
-        If a setting is out of range.
+        If a setting is out of range, or the prior's denoiser cannot be differentiated.
 
     References
     ----------

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from inverse.errors import UsageError
 from inverse.samplers.run import Run
 
 __all__ = ["each_system", "pull_back", "residual_gradient"]
@@ -27,6 +28,11 @@ def pull_back(
     direction : function
         Gives v, like D(x); it is not differentiated.
 
+    Raises
+    ------
+    UsageError
+        If the prior's denoiser cannot be differentiated.
+
     References
     ----------
     For the exact denoiser, sigma^2 J is the covariance of x0 given x: Meng et al. 2021,
@@ -35,6 +41,11 @@ def pull_back(
     with torch.enable_grad():
         variable = x.detach().requires_grad_()
         clean = run.denoise(variable, sigma)
+    if not clean.requires_grad:
+        raise UsageError(
+            f"the prior '{run.prior.name}' expected a denoiser that torch can differentiate, got "
+            f"one without gradients; use a sampler that needs none, such as diffpir or pnp_dm"
+        )
     v = direction(clean.detach())
     (pulled,) = torch.autograd.grad(clean, variable, v)
     return clean.detach(), pulled

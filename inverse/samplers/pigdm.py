@@ -79,7 +79,7 @@ def pigdm(
     Raises
     ------
     UsageError
-        If a setting is out of range.
+        If a setting is out of range, or the prior's denoiser cannot be differentiated.
 
     References
     ----------

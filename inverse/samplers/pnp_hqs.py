@@ -67,7 +67,7 @@ def pnp_hqs(
 
     References
     ----------
-    Zhang et al. 2021, doi:10.1109/TPAMI.2021.3088914, eq. 6; Zhu et al. 2023, arXiv 2305.08995
+    Zhang et al. 2021, doi:10.1109/TPAMI.2021.3088914; Zhu et al. 2023, arXiv 2305.08995
     (DiffPIR, of which this is the limit without re-noising)
     """
     weight = number("weight", weight)

@@ -409,6 +409,18 @@ def test_the_gradient_of_the_residual_is_that_of_finite_differences(dtype: torch
             assert slope == pytest.approx(float(wanted), abs=1e-7)
 
 
+@pytest.mark.parametrize("method", [dps, pigdm], ids=["dps", "pigdm"])
+def test_a_denoiser_without_gradients_is_refused(method: Any) -> None:  # noqa: ANN401
+    class Detached(GaussianPrior):
+        def denoise(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+            return super().denoise(x, sigma).detach()
+
+    white = white_prior()
+    prior = Detached(white.mean, white.covariance)
+    with pytest.raises(UsageError, match="'gaussian' expected a denoiser that torch can diff"):
+        method(problem_of(kept_pixels()), prior, steps=2)
+
+
 def noise_of(seed: int) -> Callable[[], torch.Tensor]:
     """Repeat the numbers that a run with one sample draws, in turn."""
     streams = Streams(seeded(seed), 1, 1)
