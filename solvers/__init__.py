@@ -1,6 +1,7 @@
 """How a linear map is inverted: Krylov and first-order solvers for any Array-API library."""
 
 from solvers.admm import CgUpdate, Update, admm
+from solvers.block_cg import block_cg
 from solvers.cg import Discrepancy, cg
 from solvers.errors import SolverError
 from solvers.fista import fista
@@ -72,6 +73,7 @@ __all__ = [
     "Vectors",
     "WaveletL1",
     "admm",
+    "block_cg",
     "cg",
     "cgls",
     "conjugate_prox",
