@@ -26,6 +26,8 @@ from operators.pde.heat import Heat, HeatTransient
 from operators.pde.helmholtz import Helmholtz
 from operators.pde.poisson import Poisson
 from operators.pde.reaction_diffusion import FitzHughNagumo, GrayScott
+from operators.pde.skr import SKRDarcy, SKRHelmholtz
+from operators.pde.skr_mesh import SKRPoisson, SKRThermal
 from operators.pde.sparse import SparseOperator
 from operators.pde.stencil import StencilOperator
 
@@ -53,6 +55,10 @@ __all__ = [
     "Poisson",
     "PowerLaw",
     "Quantity",
+    "SKRDarcy",
+    "SKRHelmholtz",
+    "SKRPoisson",
+    "SKRThermal",
     "SparseOperator",
     "StencilOperator",
     "diffusion_form",

@@ -195,7 +195,10 @@ def _modes(grid: Grid, axis: int, boundary: Boundary) -> tuple[Floats, Floats]:
     n_modes = n if is_cells or boundary == "neumann" else n - 2
     k = math.pi * np.arange(first, first + n_modes, dtype=np.float64) / length
     if is_cells:  # orthonormal transforms
-        return k, np.full(n_modes, h**-0.5)
+        weight = np.full(n_modes, h**-0.5)
+        if boundary == "dirichlet":  # the last sine is +-1 at every cell, and longer than others
+            weight[-1] *= math.sqrt(2)
+        return k, weight
     weight = np.full(n_modes, 0.5 * math.sqrt(2 / length))  # type I doubles what is not an end
     if boundary == "neumann":
         weight[0], weight[-1] = length**-0.5, math.sqrt(2 / length)
