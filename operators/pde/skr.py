@@ -78,7 +78,7 @@ class _Published:
     def grid(self, shape: tuple[int, ...]) -> Grid:
         """Return the points of the unit square, the rim included: 52 x 52 for 2500 unknowns."""
         if len(shape) != 2 or min(shape) < 4:
-            raise ParameterError(f"{self.name} expected 4 x 4 points or more, got {shape}")
+            raise ParameterError(f"{self.name} expected two axes of 4 points or more, got {shape}")
         return Grid(shape)
 
     def _medium(self, grid: Grid, rng: np.random.Generator) -> NDArray[np.float64]:

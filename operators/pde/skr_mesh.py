@@ -186,7 +186,7 @@ class SKRThermal:
 
 def _lattice(shape: tuple[int, ...], lengths: tuple[float, float], family: str) -> Grid:
     if len(shape) != 2 or min(shape) < 3:
-        raise ParameterError(f"{family} expected 3 x 3 points or more, got {shape}")
+        raise ParameterError(f"{family} expected two axes of 3 points or more, got {shape}")
     return Grid(shape, lengths, centring="nodes")
 
 
