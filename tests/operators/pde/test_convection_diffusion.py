@@ -181,6 +181,21 @@ def test_random_wind_is_free_of_divergence_and_of_the_speed_asked_for(
     assert np.sqrt(sum(np.mean(w**2) for w in wind)) * 1.0 / 0.05 == pytest.approx(200.0)
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_wind_of_a_linear_potential_is_exact_up_to_the_walls(ndim: int) -> None:
+    """psi_c = sum_b G[c, b] x_b has the constant curl w_a = eps_abc G[c, b], (x, y, z) cyclic."""
+    grid = Grid((4, 5, 6)[:ndim], (1.0, 0.8, 2.0)[:ndim])
+    g = np.random.default_rng(2).standard_normal((3, 3))  # rows and columns z, y, x
+    mesh = np.stack(grid.mesh())
+    if ndim == 2:
+        psi, wanted = np.tensordot(g[0, 1:], mesh, 1), (-g[0, 2], g[0, 1])
+    else:
+        psi = np.tensordot(g, mesh, 1)
+        wanted = (g[1, 2] - g[2, 1], g[2, 0] - g[0, 2], g[0, 1] - g[1, 0])
+    for w, constant in zip(curl_wind(torch.from_numpy(psi)[None], grid), wanted, strict=True):
+        np.testing.assert_allclose(w.numpy(), constant, rtol=1e-11)
+
+
 def test_what_is_made_leaves_through_the_walls() -> None:
     family = ConvectionDiffusion(peclet=30.0)
     grid = family.grid((16, 12))
