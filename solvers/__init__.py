@@ -5,6 +5,7 @@ from solvers.block_cg import block_cg
 from solvers.cg import Discrepancy, cg
 from solvers.errors import SolverError
 from solvers.fista import fista
+from solvers.gcrodr import gcrodr
 from solvers.gmres import gmres
 from solvers.least_squares import cgls
 from solvers.linear_map import LinearMap
@@ -32,6 +33,7 @@ from solvers.proximal import (
     conjugate_prox,
     soft_threshold,
 )
+from solvers.recycle import RecycleSpace, principal_angle
 from solvers.smooth import LeastSquares, Smooth
 from solvers.solution import Solution, Status
 from solvers.total_variation import TotalVariation
@@ -59,6 +61,7 @@ __all__ = [
     "NuclearNorm",
     "Preconditioner",
     "Proximal",
+    "RecycleSpace",
     "Scheduled",
     "Smooth",
     "Solution",
@@ -79,10 +82,12 @@ __all__ = [
     "conjugate_prox",
     "daubechies_filter",
     "fista",
+    "gcrodr",
     "gmres",
     "minres",
     "pdhg",
     "power_iteration",
+    "principal_angle",
     "random_shifts",
     "soft_threshold",
     "vectors_of",

@@ -12,11 +12,21 @@ from solvers.basis import Basis
 from solvers.hessenberg import Hessenberg
 from solvers.linear_map import LinearMap
 from solvers.scaling import Callback, ScaledData
-from solvers.solution import Status
-from solvers.stopping import Counts, Floats, Goal, Mask, Measure, Reading, Trace
+from solvers.solution import Solution, Status
+from solvers.stopping import (
+    Counts,
+    Floats,
+    Goal,
+    Limits,
+    Mask,
+    Measure,
+    Reading,
+    Trace,
+    run_cycles,
+)
 from solvers.vectors import Array, Vectors
 
-__all__ = ["Cycle", "Deflation", "RestartedArnoldi"]
+__all__ = ["Cycle", "Deflation", "Recycling", "RestartedArnoldi", "Settings", "run_restarted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +57,20 @@ class Deflation(Protocol):
         """Return x + U c, overwriting x."""
         ...
 
-    def update(self, cycle: Cycle) -> None:
+    def update(self, cycle: Cycle, *, is_last: bool) -> None:
         """Choose a new space from [U, Z] and write its images over those in the basis."""
+        ...
+
+
+class Recycling(Protocol):
+    """What happens to the recycled space before and after a solve."""
+
+    def start(self, method: RestartedArnoldi) -> Deflation:
+        """Bring the space to the operator of this solve."""
+        ...
+
+    def finish(self, solution: Solution) -> None:
+        """Hand the space on."""
         ...
 
 
@@ -124,7 +146,7 @@ class RestartedArnoldi:
             left = left - cycle.small.steps
             is_open = is_open & record.can_go_on(cycle.small) & (left > 0)
             if self.deflation is not None:
-                self.deflation.update(cycle)
+                self.deflation.update(cycle, is_last=not is_open.any())
         return x, record
 
     def _deflate(self, x: Array, r: Array, is_open: Mask) -> tuple[Array, Array]:
@@ -140,7 +162,7 @@ class RestartedArnoldi:
         V, k = self.V, 0 if self.deflation is None else self.deflation.size
         n_steps = min(self.m - k, int(limit.max()))
         dtype = np.dtype(np.complex128 if self.v.is_complex else np.float64)
-        small = Hessenberg(beta, self.goal.tolerance, limit, self.m - k, k, dtype)
+        small = Hessenberg(beta, self.goal.tolerance, limit, self.m - k, k, dtype, self.v.eps)
         columns = V.no_coefficients(self.m + 1, self.m - k)
         V.put(k, self.r)
         V.scale(k, V.coefficients(np.where(beta > 0, 1.0 / np.where(beta > 0, beta, 1.0), 0.0)))
@@ -189,6 +211,61 @@ class RestartedArnoldi:
         return x, rest if is_open.all() else self.v.select(self.v.scalars_of(is_open), rest, r)
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Validated arguments that GMRES and GCRO-DR share; see `solvers.gmres`."""
+
+    limits: Limits
+    m: int
+    flexible: bool
+    callback: Callback | None
+
+
+def run_restarted(
+    v: Vectors,
+    b: Array,
+    x0: Array | None,
+    apply: LinearMap,
+    precondition: LinearMap | None,
+    settings: Settings,
+    recycling: Recycling | None,
+) -> Solution:
+    """Solve by restarted cycles in scaled units; `recycling` makes the space and keeps it after."""
+    limits = settings.limits
+    with v.quiet():
+        data = ScaledData(v, b)
+        residual = data.right_hand_side()
+        norm_b = v.host(v.norm(residual))
+        tolerance = np.maximum(limits.rtol * norm_b, limits.atol / data.scale)
+        method = RestartedArnoldi(
+            v,
+            apply,
+            precondition,
+            data,
+            Goal(tolerance, np.full(v.n_systems, -1.0)),
+            min(settings.m, v.size),
+            settings.flexible,
+            limits.check_every,
+            data.reporter(v, settings.callback),
+        )
+        x = v.zeros() if x0 is None else data.start(v, x0, is_trivial=norm_b == 0)
+        first = method.adopt(residual) if x0 is None else method.measure(x)
+        if recycling is not None and not (first.residual <= tolerance).all():
+            method.deflation = recycling.start(method)
+        out = run_cycles(method, v, x, first, method.goal, limits.maxiter)
+        solution = data.solution(
+            v,
+            out,
+            norm_b,
+            has_misfit=False,
+            n_operator=apply.count,
+            n_preconditioner=precondition.count if precondition else 0,
+        )
+        if recycling is not None and method.deflation is not None:
+            recycling.finish(solution)
+        return solution
+
+
 class _Record(Trace):
     """What the cycles did, known on the host."""
 
@@ -206,7 +283,7 @@ class _Record(Trace):
         as claims: the residual is then recomputed and tells whether there is more to gain.
         """
         self.steps = self.steps + small.steps
-        last = np.take_along_axis(small.norms, small.steps[:, None], axis=1)[:, 0]
+        last = small.reached
         for i in np.flatnonzero(is_open):
             self.norms[i] += small.norms[i, 1 : small.steps[i] + 1].tolist()
         self.is_claimed |= small.is_claimed | (small.is_exhausted & (last <= 0.5 * small.beta))

@@ -95,6 +95,12 @@ class Basis:
         """Copy x into vector i."""
         self.rows[i, ...] = self.raw(x)
 
+    def load(self, rows: Array, start: int = 0) -> None:
+        """Copy a stack (n, n_systems, size), of NumPy or of this library, from `start` on."""
+        if array_api_compat.is_numpy_array(rows):
+            rows = self.xp.asarray(rows, dtype=self.rows.dtype, device=self._device)
+        self.rows[start : start + rows.shape[0], ...] = rows
+
     def scale(self, i: int, factors: Coefficients) -> None:
         """Multiply vector i by one factor a system."""
         row = self.rows[i, ...]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from solvers.arnoldi import RestartedArnoldi
+from solvers.arnoldi import Settings, run_restarted
 from solvers.errors import SolverError
 from solvers.linear_map import Applicable, LinearMap
-from solvers.scaling import Callback, ScaledData
+from solvers.scaling import Callback
 from solvers.solution import Solution
-from solvers.stopping import Goal, Limits, run_cycles
+from solvers.stopping import Limits
 from solvers.vectors import Array, vectors_of
 
 __all__ = ["gmres"]
@@ -86,6 +84,7 @@ def gmres(  # noqa: PLR0913 -- the arguments of the linear system, then those of
 
     Examples
     --------
+    >>> import numpy as np
     >>> solution = gmres(np.array([[0.0, 1.0], [-1.0, 0.0]]), np.array([2.0, 3.0]))
     >>> solution.x.round(12).tolist(), solution.status[0].name, solution.iterations
     ([-3.0, 2.0], 'CONVERGED', (2,))
@@ -98,30 +97,5 @@ def gmres(  # noqa: PLR0913 -- the arguments of the linear system, then those of
     precondition = None
     if M is not None:
         precondition = LinearMap(M, name="M", batch_shape=v.batch_shape, result_like=b)
-    with v.quiet():
-        data = ScaledData(v, b)
-        residual = data.right_hand_side()
-        norm_b = v.host(v.norm(residual))
-        tolerance = np.maximum(limits.rtol * norm_b, limits.atol / data.scale)
-        method = RestartedArnoldi(
-            v,
-            apply,
-            precondition,
-            data,
-            Goal(tolerance, np.full(v.n_systems, -1.0)),
-            min(restart, v.size),
-            flexible,
-            check_every,
-            data.reporter(v, callback),
-        )
-        x = v.zeros() if x0 is None else data.start(v, x0, is_trivial=norm_b == 0)
-        first = method.adopt(residual) if x0 is None else method.measure(x)
-        out = run_cycles(method, v, x, first, method.goal, limits.maxiter)
-        return data.solution(
-            v,
-            out,
-            norm_b,
-            has_misfit=False,
-            n_operator=apply.count,
-            n_preconditioner=precondition.count if precondition else 0,
-        )
+    settings = Settings(limits, restart, flexible, callback)
+    return run_restarted(v, b, x0, apply, precondition, settings, None)

@@ -35,6 +35,8 @@ class Hessenberg:
         Rows above the Hessenberg matrix in every column: the products with a recycled space.
     dtype : dtype
         complex128 or float64.
+    eps : float
+        Unit round-off of the basis vectors: H holds no information below it.
 
     Attributes
     ----------
@@ -45,6 +47,8 @@ class Hessenberg:
         direction left.
     norms : (n_systems, n_columns + 1)
         Residual norms; valid up to `steps`.
+    reached : (n_systems,)
+        Residual norm of the last `remainder`.
 
     Examples
     --------
@@ -62,6 +66,7 @@ class Hessenberg:
         n_columns: int,
         n_above: int,
         dtype: np.dtype[Any],
+        eps: float = 2.2e-16,
     ) -> None:
         n_systems = len(beta)
         self.beta = beta
@@ -75,7 +80,9 @@ class Hessenberg:
         self.is_exhausted: Mask = np.zeros(n_systems, dtype=np.bool_)
         self.norms: Floats = np.zeros((n_systems, n_columns + 1))
         self.norms[:, 0] = beta
+        self.reached: Floats = beta
         self._tolerance = tolerance
+        self._eps = eps
         self._limit = limit
         self._null = np.zeros((n_systems, n_columns + 1), dtype)
         self._null[:, 0] = 1.0
@@ -126,7 +133,7 @@ class Hessenberg:
         H = self.matrix(i)
         rhs = np.zeros(n + 1, self.columns.dtype)
         rhs[0] = self.beta[i]
-        y = np.linalg.lstsq(H, rhs, rcond=None)[0]
+        y = np.linalg.lstsq(H, rhs, rcond=32 * self._eps)[0]
         return y, float(np.linalg.norm(rhs - H @ y))
 
     def matrix(self, i: int) -> NDArray[Any]:
@@ -143,14 +150,18 @@ class Hessenberg:
         H = np.where(own[:, None, :], H, np.eye(n + 1, n, -1, dtype=H.dtype))
         q, r = np.linalg.qr(H)
         diagonal = np.abs(np.einsum("sii->si", r))
-        is_singular = ~(diagonal.min(axis=1, initial=1.0) > 1e-14 * diagonal.max(axis=1, initial=0))
-        r[is_singular] = np.eye(n)
+        r[diagonal.min(axis=1, initial=1.0) == 0] = np.eye(n)
         y: NDArray[Any] = np.linalg.solve(r, (self.beta[:, None] * q[:, 0, :].conj())[..., None])[
             ..., 0
         ]
+        # A y so long that rounding in A x swamps the residual comes from a singular H.
+        largest = np.maximum(diagonal.max(axis=1, initial=0.0), np.abs(H).max(axis=(1, 2)))
+        length = np.linalg.norm(y, axis=1)
+        is_singular = (diagonal.min(axis=1, initial=1.0) == 0) | ~(
+            32 * self._eps * largest * length <= self.beta
+        )
         y[~own] = 0.0
         for i in np.flatnonzero(is_singular & (self.steps > 0)).tolist():
-            y[i] = 0.0
             y[i, : self.steps[i]] = self._least(i)[0]
         return y
 
@@ -160,4 +171,5 @@ class Hessenberg:
         H = self.columns[:, self.n_above : self.n_above + n + 1, :n]
         rest: NDArray[Any] = -(H @ y[:, :, None])[:, :, 0]
         rest[:, 0] += self.beta
+        self.reached = np.linalg.norm(rest, axis=1)
         return rest
