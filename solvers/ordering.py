@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,12 @@ from solvers.field_stream import Fields, array_of, rows_of
 from solvers.greedy_chain import greedy_chain
 from solvers.hilbert import hilbert_order
 
-__all__ = ["Method", "Ordering", "order_fields"]
+__all__ = ["Ordering", "order_fields"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-Method: TypeAlias = Literal["hilbert", "curve", "greedy"]
-"""How fields are sorted; see `order_fields`."""
-
-_METHODS: tuple[Method, ...] = ("hilbert", "curve", "greedy")
+_METHODS = ("hilbert", "curve", "greedy")
 _N_PAIRS = 4096
 
 
@@ -93,7 +90,7 @@ class Ordering:
 def order_fields(
     fields: Fields,
     *,
-    method: Method = "hilbert",
+    method: str = "hilbert",
     features: Features | None = Pca(),  # noqa: B008 -- frozen
     chain_length: int | None = 1000,
     n_axes: int = 3,
@@ -161,7 +158,7 @@ def order_fields(
     )
 
 
-def _sorted(points: Floats, method: Method, starts: Indices, n_axes: int) -> Indices:
+def _sorted(points: Floats, method: str, starts: Indices, n_axes: int) -> Indices:
     if method == "greedy":
         return greedy_chain(points)
     curve = hilbert_order(points[:, : min(n_axes, 31)])
