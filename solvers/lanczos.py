@@ -47,15 +47,16 @@ class Lanczos:
     p: Array = field(init=False)
     z: Array = field(init=False)
     p_old: Array = field(init=False)
+    _zero: Scalars = field(init=False)
 
     def __post_init__(self) -> None:
         v = self.v
-        zero = v.scalars_of(0.0)
+        self._zero = v.scalars_of(0.0)
         self.p_old = v.zeros()
         self.p, self.r = v.copy(self.r), None
         self.z = self.p if self.M is None else self.M(self.p)
         self.rho = v.dot(self.p, self.z)
-        self.gamma = v.scalars.sqrt(v.where(self.rho < 0, zero, self.rho))
+        self.gamma = v.scalars.sqrt(v.where(self.rho < 0, self._zero, self.rho))
         self._normalise(self.rho > 0, self.gamma)
 
     def extend(self) -> Scalars:
@@ -80,7 +81,7 @@ class Lanczos:
         self.z = self.p if self.M is None else self.v.fill(systems, 0.0, self.z)
 
     def _normalise(self, going: Scalars, gamma: Scalars) -> None:
-        factor = self.v.where(going, 1.0 / gamma, self.v.scalars_of(0.0))
+        factor = self.v.where(going, 1.0 / gamma, self._zero)
         if self.M is None:
             self.p = self.z = self.v.scale(factor, self.p)
             return

@@ -172,8 +172,10 @@ class _MinimalResiduals:
     r: Array = None
     is_indefinite: Mask = field(init=False)
     is_degenerate: Mask = field(init=False)
+    zero: Scalars = field(init=False)
 
     def __post_init__(self) -> None:
+        self.zero = self.v.scalars_of(0.0)
         self.is_indefinite = np.zeros(self.v.n_systems, dtype=np.bool_)
         self.is_degenerate = self.is_indefinite.copy()
 
@@ -190,7 +192,7 @@ class _MinimalResiduals:
         """Elman, Silvester and Wathen 2014, algorithm 4.1, with normalised Lanczos vectors."""
         v = self.v
         tolerance2 = v.scalars_of(self.goal.tolerance**2)
-        limit, zero = v.scalars_of(budget), v.scalars_of(0.0)
+        limit, zero = v.scalars_of(budget), self.zero
         soonest = int(np.min(budget, initial=budget.max(), where=budget > 0))
         r, kept = self.r, None
         square = v.dot(r, r)
@@ -248,7 +250,7 @@ class _MinimalResiduals:
         w: Array,
     ) -> Array:
         """Compute w_{j+1} = z_j - above2 w_{j-1} - above w_j, here without its factor 1 / pivot."""
-        v, zero = self.v, self.v.scalars_of(0.0)
+        v, zero = self.v, self.zero
         w_old = v.xpby(z, v.where(accepted, -column.above2 / triangle.pivot_old, zero), w_old)
         return v.axpy(v.where(accepted, -column.above / triangle.pivot, zero), w, w_old)
 
@@ -260,8 +262,8 @@ class _MinimalResiduals:
         Follows from r_j = eta_j q_j with q_j = -s q_{j-1} + c p_{j+1}, the last column of Q.
         """
         v = self.v
-        r = v.scale(v.where(accepted, column.s * column.s, v.scalars_of(1.0)), r)
-        return v.axpy(v.where(accepted, column.c * eta, v.scalars_of(0.0)), p, r)
+        r = v.scale(v.where(accepted, column.s * column.s, self.zero + 1.0), r)
+        return v.axpy(v.where(accepted, column.c * eta, self.zero), p, r)
 
     def _contain(self, lanczos: Lanczos, kept: Array | None, x: Array) -> Array:
         """Keep the NaN of a failed system out of its x; see `lost_systems`."""
