@@ -38,9 +38,10 @@ class Multigrid:
     to 256^2; a medium that jumps by 1000 from every cell to the next at random has no coarse
     counterpart and takes 60 and more.
 
-    Cost in two dimensions: 4 applications of A for a cycle with one sweep, and 8 more to set up. On
-    arrays in the main memory the loops are compiled by numba where it is installed; elsewhere the
-    same arithmetic runs by slices of whole arrays, on any device.
+    Cost in two dimensions: a cycle with one sweep has the arithmetic of about four applications of
+    A, and setting up takes as long as six cycles (0.5 and 3 ms for 128^2 on one core). For arrays
+    in the main memory the loops are compiled by numba where it is installed; elsewhere the same
+    arithmetic runs by slices of whole arrays, on any device.
 
     Parameters
     ----------

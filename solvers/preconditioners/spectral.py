@@ -28,7 +28,7 @@ class SpectralLaplacian:
     with the orthonormal modes Q of the second difference (`AxisTransform`) and entrywise products.
     It is exact for the five- or seven-point operator with constant coefficients. For
     -div(a grad u) + c u with smooth a, the scaling s = a^-1/2 and a_d = 1 bring it so close that CG
-    needs some ten iterations on any grid (`of_diffusion`). Where a jumps, use `Multigrid`.
+    needs ten to twenty iterations on any grid (`of_diffusion`). Where a jumps, use `Multigrid`.
 
     A mode with lambda_k = 0 (constants, if no axis is Dirichlet and c_0 = 0) is removed: M is then
     the pseudo-inverse, for consistent systems.
