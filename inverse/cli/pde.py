@@ -16,7 +16,9 @@ from inverse.cli.console import (
     show_json,
     show_table,
 )
+from inverse.cli.pde_export import export
 from inverse.cli.pde_generate import generate
+from inverse.cli.pde_look import plot, sort
 from inverse.errors import DataError
 
 __all__ = ["app"]
@@ -26,6 +28,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.command("generate")(generate)
+app.command("export")(export)
+app.command("plot")(plot)
+app.command("sort")(sort)
 
 DataFile = Annotated[Path, typer.Argument(metavar="FILE.h5", help="Of `inverse pde generate`.")]
 
@@ -43,6 +48,23 @@ def families(*, as_json: AsJson = False, debug: Debug = False) -> None:
             )
         else:
             show_table(("family", ""), [(name, f.equation) for name, f in found.items()])
+
+
+@app.command("solvers")
+def solvers(*, as_json: AsJson = False, debug: Debug = False) -> None:
+    """List the solvers that `inverse pde generate --solver` takes."""
+    with one_line_errors(debug=debug):
+        from inverse.pde.solving import STRATEGIES
+
+        words = {
+            name: " ".join((make.__doc__ or "").partition("\n\n")[0].split())
+            for name, (make, _) in STRATEGIES.items()
+        }
+        words = {"auto": "A pilot times those that can and takes the fastest.", **words}
+        if as_json:
+            show_json(words)
+        else:
+            show_facts(list(words.items()))
 
 
 @app.command("verify")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ class Component:
     name : str
         As in files; of a vector or a pair with its component, ``displacement_y``, and of a complex
         field with its part, ``pressure_imag``.
+    quantity : str
+        What it is a component of.
     symbol, unit : str
         For people.
     values : (n, *grid), (n,) or (n, n_times, *grid)
@@ -33,6 +35,7 @@ class Component:
     """
 
     name: str
+    quantity: str
     symbol: str
     unit: str
     values: NDArray[np.float64]
@@ -60,7 +63,7 @@ def input_components(plan: Plan, samples: Samples) -> list[Component]:
         if own != shape and is_vector:
             found += _split(quantity, values, plan.grid)
         else:
-            found.append(Component(quantity.name, quantity.symbol, quantity.unit, values))
+            found.append(_whole(quantity, values))
     return found
 
 
@@ -95,7 +98,7 @@ def solution_components(plan: Plan, samples: Samples) -> list[Component]:
             f"live on the points of the grid {grid.shape}; read the data set itself"
         )
     if n_axes == grid.ndim:
-        parts = [Component(unknown.name, unknown.symbol, unknown.unit, values)]
+        parts = [_whole(unknown, values)]
     else:
         parts = _split(unknown, np.moveaxis(values, 2, 1), grid)
     return [real for part in parts for real in _real_parts(part)]
@@ -109,12 +112,16 @@ def is_march(plan: Plan, samples: Samples) -> bool:
 
 
 def times_of(plan: Plan, n_times: int) -> NDArray[np.float64]:
-    """Return the times of the states of a march, (n_times,), in the family's unit of time."""
+    """Return the times of the states of a march in seconds, (n_times,)."""
     family = plan.equation
     step = getattr(family, "time_step", None)
     if step is None:
         step = getattr(family, "duration", float(family.n_steps)) / family.n_steps
     return np.asarray(step * np.arange(n_times, dtype=np.float64))
+
+
+def _whole(quantity: Quantity, values: NDArray[Any]) -> Component:
+    return Component(quantity.name, quantity.name, quantity.symbol, quantity.unit, values)
 
 
 def _split(quantity: Quantity, values: NDArray[Any], grid: Grid) -> list[Component]:
@@ -132,7 +139,7 @@ def _split(quantity: Quantity, values: NDArray[Any], grid: Grid) -> list[Compone
     units = _listed(quantity.unit)
     units = units if len(units) == n else [quantity.unit] * n
     return [
-        Component(f"{quantity.name}_{name}", symbol, unit, values[:, i])
+        Component(f"{quantity.name}_{name}", quantity.name, symbol, unit, values[:, i])
         for i, (name, symbol, unit) in enumerate(zip(names, symbols, units, strict=True))
     ]
 
@@ -158,6 +165,9 @@ def _real_parts(part: Component) -> list[Component]:
     if not np.iscomplexobj(part.values):
         return [part]
     return [
-        Component(f"{part.name}_real", f"Re {part.symbol}", part.unit, part.values.real),
-        Component(f"{part.name}_imag", f"Im {part.symbol}", part.unit, part.values.imag),
+        replace(part, name=f"{part.name}_{word}", symbol=f"{short} {part.symbol}", values=values)
+        for word, short, values in (
+            ("real", "Re", part.values.real),
+            ("imag", "Im", part.values.imag),
+        )
     ]

@@ -93,13 +93,15 @@ class ChainRun:
     note: str
 
 
-def sorted_order(plan: Plan, method: str) -> NDArray[np.int64]:
-    """Return the order in which `generate` would solve the samples of a plan if it sorted them.
+def sorted_order(plan: Plan, method: str, chain_length: int) -> NDArray[np.int64]:
+    """Return the order in which `generate` would solve a plan's samples in sorted chains.
 
     Parameters
     ----------
     plan : Plan
     method : {"hilbert", "greedy"}
+    chain_length : int
+        Samples a chain; each chain begins at a multiple of it.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def sorted_order(plan: Plan, method: str) -> NDArray[np.int64]:
     """
     if method not in {"hilbert", "greedy"}:
         raise UsageError(f"an order expected hilbert or greedy, got {method!r}")
-    return order_of(replace(plan, sort=method))
+    return order_of(replace(plan, sort=method, chain_length=chain_length))
 
 
 def hops(data: DataSet, order: NDArray[np.int64]) -> Hops:

@@ -69,11 +69,11 @@ def fields_and_numbers(data: DataSet, samples: Samples) -> tuple[list[Component]
         If one is neither.
     """
     shape = data.plan.grid.shape
-    skipped = "initial" if is_march(data.plan, samples) else ""
+    march = is_march(data.plan, samples)
     fields: list[Component] = []
     numbers: list[Component] = []
     for component in input_components(data.plan, samples):
-        if skipped and component.name.startswith(skipped):
+        if march and component.quantity == "initial":
             continue
         own = component.values.shape[1:]
         if own not in {shape, ()}:
