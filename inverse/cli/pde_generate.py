@@ -204,7 +204,7 @@ def _plan(asked: Mapping[str, object], output: Path, report: object) -> tuple[Pl
             return begun, trials
         trials = pilot(plan, progress=report)  # type: ignore[arg-type]
         plan = replace(plan, solver=choose_solver(trials))
-    if sort == "auto" and STRATEGIES[plan.solver][0]().wants_order:
+    if sort == "auto" and STRATEGIES[plan.solver][0]().learns:
         plan = replace(plan, sort="hilbert")
     return plan, trials
 

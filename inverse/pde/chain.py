@@ -23,6 +23,9 @@ __all__ = ["one_thread", "relative_residuals", "solve_chain", "solve_samples"]
 LADDER = ("multigrid", "direct")
 """What a sample that its strategy did not solve is tried with, in this order."""
 
+_CACHE = 2**20  # bytes that one vector of a batch may take
+_LARGEST_BATCH = 64
+
 _MARGIN = 0.9
 """Solvers get a little less than the tolerance, so that the last rounding does not undo it."""
 
@@ -90,6 +93,15 @@ def solve_samples(plan: Plan, indices: Sequence[int]) -> Samples:
     return solve_chain(plan, indices)[0]
 
 
+def _batch_for(plan: Plan) -> int:
+    """Return how many samples to solve together so that their arrays stay near the processor."""
+    parameters = draw(plan, [0])
+    state = plan.equation.initial(plan.grid, parameters)
+    systems = plan.equation.systems(plan.grid, parameters, state)
+    n_bytes = systems.rhs.numel() * systems.rhs.element_size()
+    return max(1, min(_LARGEST_BATCH, _CACHE // n_bytes))
+
+
 def _batches(indices: Sequence[int], size: int) -> Iterator[list[int]]:
     for start in range(0, len(indices), size):
         yield [int(i) for i in indices[start : start + size]]
@@ -101,7 +113,7 @@ class _March:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.strategy: Strategy = STRATEGIES[plan.solver][0]()
-        self.batch = self.strategy.batch(plan.grid.size)
+        self.batch = 1 if self.strategy.learns else _batch_for(plan)
 
     def solve(self, indices: list[int]) -> Samples:
         """Solve some samples together, all steps."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from inverse.pde.strategies import MAXITER, Answer, cache_batch, is_definite, strategy
+from inverse.pde.strategies import MAXITER, Answer, is_definite, strategy
 from operators.pde import LinearSystems
 from solvers import cg
 from solvers.gmres import gmres
@@ -20,11 +20,7 @@ _REFINEMENTS = 2
 class Direct:
     """SuperLU of every matrix, with iterative refinement down to the tolerance."""
 
-    wants_order = False
-
-    def batch(self, n_unknowns: int) -> int:
-        """Return how many samples it wants at a time."""
-        return cache_batch(n_unknowns)
+    learns = False
 
     def solve(self, systems: LinearSystems, tolerance: float) -> Answer:
         """Solve every system by itself."""
@@ -53,14 +49,10 @@ def _is_constant(systems: LinearSystems) -> bool:
 class OneLU:
     """One SuperLU factorisation for all samples of a family whose matrix is always the same."""
 
-    wants_order = False
+    learns = False
 
     def __init__(self) -> None:
         self._factors: Factorised | None = None
-
-    def batch(self, n_unknowns: int) -> int:
-        """Return how many samples it wants at a time."""
-        return cache_batch(n_unknowns)
 
     def solve(self, systems: LinearSystems, tolerance: float) -> Answer:
         """Solve all right-hand sides, with iterative refinement down to the tolerance."""
@@ -84,15 +76,10 @@ class OneLU:
 class LaggedLU:
     """Krylov iterations with the factors of an earlier matrix, renewed when they grow stale."""
 
-    wants_order = True
+    learns = True
 
     def __init__(self) -> None:
         self._factors: Factorised | None = None
-
-    def batch(self, n_unknowns: int) -> int:
-        """Return how many samples it wants at a time: each may renew the factors."""
-        del n_unknowns
-        return 1
 
     def solve(self, systems: LinearSystems, tolerance: float) -> Answer:
         """Solve one system."""

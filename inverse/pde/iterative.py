@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from inverse.pde.strategies import Answer, cache_batch, has_form, is_definite, krylov, strategy
+from inverse.pde.strategies import Answer, has_form, is_definite, krylov, strategy
 from operators.pde import DiffusionForm, LinearSystems, StencilOperator
-from solvers.preconditioners import Jacobi, SpectralLaplacian
+from solvers.preconditioners import Jacobi, Multigrid, SinglePrecision, SpectralLaplacian
 
-__all__ = ["JacobiKrylov", "SpectralKrylov"]
-
-
-class _Batched:
-    """What the strategies here have in common: they learn nothing from sample to sample."""
-
-    wants_order = False
-
-    def batch(self, n_unknowns: int) -> int:
-        """Return how many samples it wants at a time."""
-        return cache_batch(n_unknowns)
+__all__ = ["JacobiKrylov", "MultigridKrylov", "SpectralKrylov"]
 
 
 def _form_of(systems: LinearSystems) -> DiffusionForm:
@@ -26,8 +16,10 @@ def _form_of(systems: LinearSystems) -> DiffusionForm:
 
 
 @strategy("spectral", has_form)
-class SpectralKrylov(_Batched):
+class SpectralKrylov:
     """The fast inverse of a constant-coefficient operator, scaled by a^-1/2: for smooth media."""
+
+    learns = False
 
     def solve(self, systems: LinearSystems, tolerance: float) -> Answer:
         """Solve all systems of the batch together."""
@@ -35,7 +27,23 @@ class SpectralKrylov(_Batched):
         M = SpectralLaplacian.of_diffusion(
             form.a, form.spacing, c=form.c, boundary=form.boundary, centring=form.centring
         )
-        return krylov(systems, tolerance, M)
+        return krylov(systems, tolerance, SinglePrecision(M))
+
+
+def _is_diffusion(systems: LinearSystems) -> bool:
+    is_stencil = isinstance(systems.operator, StencilOperator)
+    return is_stencil and has_form(systems) and is_definite(systems)
+
+
+@strategy("multigrid", _is_diffusion)
+class MultigridKrylov:
+    """Multigrid cycles on the matrices themselves: for media that jump, and large grids."""
+
+    learns = False
+
+    def solve(self, systems: LinearSystems, tolerance: float) -> Answer:
+        """Solve all systems of the batch together."""
+        return krylov(systems, tolerance, Multigrid(systems.operator))
 
 
 def _has_diagonal(systems: LinearSystems) -> bool:
@@ -47,8 +55,10 @@ def _has_diagonal(systems: LinearSystems) -> bool:
 
 
 @strategy("jacobi", _has_diagonal)
-class JacobiKrylov(_Batched):
+class JacobiKrylov:
     """The diagonal: the baseline that everything else has to beat."""
+
+    learns = False
 
     def solve(self, systems: LinearSystems, tolerance: float) -> Answer:
         """Solve all systems of the batch together."""

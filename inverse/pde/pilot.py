@@ -99,7 +99,7 @@ def _candidates(plan: Plan) -> list[str]:
 
 def _try(plan: Plan, best: float) -> Trial:
     strategy = STRATEGIES[plan.solver][0]()
-    sort = "greedy" if strategy.wants_order else "none"
+    sort = "greedy" if strategy.learns else "none"
     few = replace(plan, n_samples=min(plan.n_samples, _N_SORTED), sort=sort)
     order = order_of(few)[: min(_N_PILOT, few.n_samples)]
     first = _timed(few, order[:1].tolist())

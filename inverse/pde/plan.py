@@ -20,7 +20,7 @@ __all__ = ["LARGEST_CHAIN", "SORTS", "Plan", "chain_length_for"]
 SORTS = ("none", "greedy", "hilbert")
 """Orders in which the samples of a chain can be solved."""
 
-LARGEST_CHAIN = 512
+SMALLEST_CHAIN, LARGEST_CHAIN = 32, 512
 LARGEST_SHARD = 128 * 2**20  # bytes
 
 
@@ -59,7 +59,7 @@ class Plan:
     --------
     >>> plan = Plan("poisson", (16, 16), 40, solver="direct")
     >>> plan.chain_length, plan.n_chains, plan.digest == Plan.from_json(plan.to_json()).digest
-    (3, 14, True)
+    (32, 2, True)
     """
 
     family: str
@@ -113,11 +113,17 @@ class Plan:
         except ParameterError as error:
             raise UsageError(f"family {self.family!r}: {error}") from error
 
-    @property
+    @cached_property
     def bytes_per_sample(self) -> int:
-        """About what a sample takes in the file."""
-        n_fields = len(self.equation.parameters) + max(2, self.equation.n_steps + 1)
-        return 8 * self.grid.size * n_fields
+        """What a sample takes in the file, of the first one."""
+        from inverse.pde.drawing import draw
+
+        family, parameters = self.equation, draw(self, [0])
+        state = family.initial(self.grid, parameters)
+        unknown = family.systems(self.grid, parameters, state).rhs
+        n_states = 1 if state is None else 1 + family.n_steps
+        n_parameters = sum(values.nbytes for values in parameters.values())
+        return n_parameters + n_states * unknown.numel() * unknown.element_size()
 
     @property
     def n_chains(self) -> int:
@@ -150,9 +156,9 @@ class Plan:
 
 
 def chain_length_for(n_samples: int, bytes_per_sample: int) -> int:
-    """Return how many samples make a chain: a sixteenth of all, within limits.
+    """Return how many samples make a chain: a sixteenth of all, 32 to 512 if they have room.
 
     The result does not depend on the number of workers, so that neither do the bytes.
     """
     room = max(1, LARGEST_SHARD // bytes_per_sample)
-    return max(1, min(math.ceil(n_samples / 16), LARGEST_CHAIN, room))
+    return min(max(math.ceil(n_samples / 16), SMALLEST_CHAIN), LARGEST_CHAIN, room, n_samples)

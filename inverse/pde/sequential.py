@@ -27,15 +27,10 @@ class RecycledKrylov:
     Wang et al. 2024, arXiv:2401.09516
     """
 
-    wants_order = True
+    learns = True
 
     def __init__(self) -> None:
         self._space = RecycleSpace(20, target="smallest")
-
-    def batch(self, n_unknowns: int) -> int:
-        """Return how many samples it wants at a time: each starts from the space of the last."""
-        del n_unknowns
-        return 1
 
     def solve(self, systems: LinearSystems, tolerance: float) -> Answer:
         """Solve one system."""

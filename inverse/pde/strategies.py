@@ -27,7 +27,6 @@ __all__ = [
     "Answer",
     "Strategy",
     "applicable",
-    "cache_batch",
     "has_form",
     "is_definite",
     "krylov",
@@ -35,8 +34,6 @@ __all__ = [
 ]
 
 MAXITER = 2000
-_CACHE = 2**20  # bytes that the vectors of a batch may take
-_LARGEST_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,17 +60,12 @@ class Strategy(Protocol):
 
     Attributes
     ----------
-    batch : int
-        How many samples it wants at a time, for a grid of `n` points.
-    wants_order : bool
-        Whether it gains from similar samples following one another.
+    learns : bool
+        Whether it carries something from a sample to the next, and gains from similar ones
+        following one another. It is given one sample at a time, others a batch.
     """
 
-    wants_order: bool
-
-    def batch(self, n_unknowns: int) -> int:
-        """Return how many samples it wants at a time."""
-        ...
+    learns: bool
 
     def solve(self, systems: LinearSystems, tolerance: float) -> Answer:
         """Solve every system to a relative residual, or as near as it gets."""
@@ -112,11 +104,6 @@ def is_definite(systems: LinearSystems) -> bool:
 def has_form(systems: LinearSystems) -> bool:
     """Tell whether a diffusion operator is known that the matrices are or are close to."""
     return systems.form is not None
-
-
-def cache_batch(n_unknowns: int) -> int:
-    """Return how many samples to solve together so that their vectors stay near the processor."""
-    return max(1, min(_LARGEST_BATCH, _CACHE // (8 * n_unknowns)))
 
 
 def krylov(

@@ -138,10 +138,7 @@ def test_sorted_solving_keeps_the_order_of_samples(made: Path, tmp_path: Path) -
 class Lies:
     """Returns zeros for every second system and says nothing."""
 
-    wants_order = False
-
-    def batch(self, _: int) -> int:
-        return 4
+    learns = False
 
     def solve(self, systems: LinearSystems, tolerance: float) -> Answer:
         found = STRATEGIES["direct"][0]().solve(systems, tolerance)
@@ -151,10 +148,7 @@ class Lies:
 
 
 class Fails:
-    wants_order = False
-
-    def batch(self, _: int) -> int:
-        return 4
+    learns = False
 
     def solve(self, systems: LinearSystems, _: float) -> Answer:
         n = len(systems.rhs)
