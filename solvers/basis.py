@@ -101,6 +101,10 @@ class Basis:
             rows = self.xp.asarray(rows, dtype=self.rows.dtype, device=self._device)
         self.rows[start : start + rows.shape[0], ...] = rows
 
+    def copied(self, start: int, stop: int) -> Array:
+        """Return a copy of some vectors as a stack that `load` takes."""
+        return self.xp.asarray(self.rows[start:stop, ...], copy=True)
+
     def scale(self, i: int, factors: Coefficients) -> None:
         """Multiply vector i by one factor a system."""
         row = self.rows[i, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.linear_map import Applicable, LinearMap, require_definite
+from solvers.recycle import RecycleSpace
+from solvers.recycling_cg import DeflatedIteration, recycled
 from solvers.scaling import Callback, ScaledData, per_system
 from solvers.solution import Solution, Status
 from solvers.stopping import Counts, Floats, Goal, Limits, Measure, Trace, lost_systems, run_cycles
@@ -66,6 +69,7 @@ def cg(  # noqa: PLR0913 -- the arguments of the linear system, then those of it
     discrepancy: Discrepancy | None = None,
     check_every: int = 1,
     verify: bool = True,
+    recycle: RecycleSpace | None = None,
     callback: Callback | None = None,
 ) -> Solution:
     """Solve A x = b for Hermitian positive definite A by preconditioned conjugate gradients.
@@ -106,6 +110,12 @@ def cg(  # noqa: PLR0913 -- the arguments of the linear system, then those of it
         Whether the residual is recomputed at the end. Without, one application of A is saved, and
         the residual that is reported is the recurrence's: for a loose step of an outer iteration
         that looks at its data itself.
+    recycle : RecycleSpace, optional
+        Directions W of earlier solves, changed in place: the solve starts with the best x in x0 + W
+        and iterates A-orthogonally to W, which costs three products with W a step. A new operator
+        needs `recycle.dim` applications first, counted in `n_operator`; with
+        `recycle.same_operator` none. The iterates differ from those of plain CG, so a method that
+        relies on stopping early changes with it. None is plain CG to the last bit.
     callback : function, optional
         Called as callback(iteration, x) after every iteration, with a copy of the iterate.
 
@@ -144,13 +154,25 @@ def cg(  # noqa: PLR0913 -- the arguments of the linear system, then those of it
         norm_b = v.host(v.norm(residual))
         goal, data_norm = _goal(v, data, norm_b, limits, discrepancy)
         report = data.reporter(v, callback)
+        directions = None
+        if recycle is not None and (norm_b > 0).any():
+            directions = recycled(v, apply, precondition, recycle, limits.maxiter)
         method = _ConjugateGradients(
-            v, apply, precondition, data, goal, data_norm, check_every, verify, report
+            v,
+            directions.apply if directions else apply,
+            directions.preconditioner if directions else precondition,
+            data,
+            goal,
+            data_norm,
+            check_every,
+            verify,
+            report,
         )
         x = v.zeros() if x0 is None else data.start(v, x0, is_trivial=norm_b == 0)
         first = method.adopt(x, residual) if x0 is None else method.measure(x)
-        out = run_cycles(method, v, x, first, goal, limits.maxiter)
-        return data.solution(
+        run = DeflatedIteration(method, directions) if directions else method
+        out = run_cycles(run, v, x, first, goal, limits.maxiter)
+        solution = data.solution(
             v,
             out,
             norm_b,
@@ -158,6 +180,9 @@ def cg(  # noqa: PLR0913 -- the arguments of the linear system, then those of it
             n_operator=apply.count,
             n_preconditioner=precondition.count if precondition else 0,
         )
+        if directions:
+            directions.finish(solution)
+        return solution
 
 
 def _goal(
@@ -180,8 +205,8 @@ class _ConjugateGradients:
     refusal: ClassVar[Status] = Status.NOT_POSITIVE_DEFINITE
 
     v: Vectors
-    A: LinearMap
-    M: LinearMap | None
+    A: Callable[[Array], Array]
+    M: Callable[[Array], Array] | None
     data: ScaledData
     goal: Goal
     data_norm: Floats

@@ -171,6 +171,7 @@ class _Deflation:
         V, method = self.method.V, self.method
         vectors: Array = space.kept("vectors")
         images: Array = space.kept("images")
+        images = space.kept("conjugate_images") if images is None else images
         preimages: Array = space.kept("preimages")
         n = min(space.dim, self.k)
         self.U.load(vectors[:n, ...])

@@ -32,7 +32,8 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_ARRAYS = ("vectors", "images", "preimages")
+_IMAGES = ("images", "conjugate_images")
+_ARRAYS = ("vectors", *_IMAGES, "preimages")
 
 
 @final
@@ -43,12 +44,13 @@ class RecycleSpace:
     application a vector, which solvers count. Where every solve has the same operator
     (`same_operator`), the images are kept as well and cost nothing.
 
-    The space gives itself up when it does not pay. The rule counts applications of A: a trial is 4
-    converged solves that start from the space, images included; their mean must be below that of
-    the last 4 solves that started without it. When it is not, one more solve starts without, so
-    that the comparison does not rest on the first system alone. After two trials in a row that
-    fail even so the space is emptied and `disabled_because` says why; `reset` begins anew. Solves
-    with the same operator pay nothing for their images and are not judged.
+    The space gives itself up when it costs more than it saves. The rule counts applications of A: a
+    trial is 4 converged solves that start from the space, images included. It fails when their mean
+    is above that of the last 4 solves that started without by more than the scatter of the trial
+    explains, s sqrt(1/n_with + 1/n_without) with s its standard deviation; one more solve then
+    starts without, so that the comparison does not rest on the first system alone. After two trials
+    in a row that fail even so the space is emptied and `disabled_because` says why; `reset` begins
+    anew. Solves with the same operator pay nothing for their images and are not judged.
 
     Parameters
     ----------
@@ -117,7 +119,8 @@ class RecycleSpace:
 
     def forget_images(self) -> None:
         """Say that the next solve has another operator than those before."""
-        self._kept.pop("images", None)
+        for name in _IMAGES:
+            self._kept.pop(name, None)
 
     @property
     def dim(self) -> int:
@@ -173,18 +176,22 @@ class RecycleSpace:
         return min(self.k, self.max_bytes // (n_blocks * v.n_systems * v.size * entry))
 
     def kept(self, name: str) -> Array | None:
-        """Return the rows (dim, n_systems, size) of "vectors", "images" or "preimages"."""
+        """Return the rows (dim, n_systems, size) of what is held under a name, None if nothing.
+
+        "vectors" are those of x. "images" are A times them, orthonormal; "conjugate_images" the
+        same where the vectors are A-orthonormal instead. "preimages" are M^-1 times them.
+        """
         return self._kept.get(name)
 
     def keep(self, v: Vectors, **rows: Array) -> None:
-        """Hold vectors, and images or preimages where there are; images of one operator only."""
+        """Hold copies of vectors and of what belongs to them; images only of one operator."""
         if self.disabled_because is not None or rows["vectors"].shape[0] == 0:
             return
         self._shape, self._n_batch_axes = v.shape, v.n_batch_axes
         self._kept = {
-            name: held
+            name: array_api_compat.array_namespace(held).asarray(held, copy=True)
             for name, held in rows.items()
-            if held is not None and (name != "images" or self.same_operator)
+            if self.same_operator or name not in _IMAGES
         }
 
     def judge(self, cost: int, *, was_warm: bool) -> None:
@@ -197,11 +204,13 @@ class RecycleSpace:
             self._cold = [*self._cold, cost][-_TRIAL:]
         if not self._cold or len(self._warm) < _TRIAL:
             return
-        warm, cold = sum(self._warm) / len(self._warm), sum(self._cold) / len(self._cold)
-        if warm >= cold and not self._is_confirming:
+        warm, cold = float(np.mean(self._warm)), float(np.mean(self._cold))
+        scatter = float(np.std(self._warm)) * (1 / len(self._warm) + 1 / len(self._cold)) ** 0.5
+        has_failed = warm - cold > scatter
+        if has_failed and not self._is_confirming:
             self._is_confirming = True
             return
-        self._n_failed = self._n_failed + 1 if warm >= cold else 0
+        self._n_failed = self._n_failed + 1 if has_failed else 0
         self._warm, self._is_confirming = [], False
         if self._n_failed == _PATIENCE:
             self.reset()
