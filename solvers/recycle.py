@@ -63,6 +63,8 @@ class RecycleSpace:
         Limit on the memory of all that is kept between solves; lowers k.
     same_operator : bool
         Every solve until `forget_images` has the same operator.
+    gives_up : bool
+        Whether the rule applies; without, the space goes on whatever it costs.
 
     Attributes
     ----------
@@ -91,6 +93,7 @@ class RecycleSpace:
         target: Target = "smallest",
         max_bytes: int | None = None,
         same_operator: bool = False,
+        gives_up: bool = True,
     ) -> None:
         if k < 1:
             raise SolverError(f"k expected a number of vectors >= 1, got {k}")
@@ -100,6 +103,7 @@ class RecycleSpace:
         self.target: Target = require_target(target)
         self.max_bytes = max_bytes
         self.same_operator = same_operator
+        self.gives_up = gives_up
         self.reset()
 
     def __repr__(self) -> str:
@@ -196,7 +200,7 @@ class RecycleSpace:
 
     def judge(self, cost: int, *, was_warm: bool) -> None:
         """Note the applications of A of a converged solve and decide whether to go on."""
-        if self.same_operator or self.disabled_because is not None:
+        if self.same_operator or not self.gives_up or self.disabled_because is not None:
             return
         if was_warm:
             self._warm.append(cost)
@@ -228,6 +232,7 @@ class RecycleSpace:
             "target": self.target,
             "max_bytes": self.max_bytes,
             "same_operator": self.same_operator,
+            "gives_up": self.gives_up,
             "shape": self._shape,
             "n_batch_axes": self._n_batch_axes,
             "cold": self._cold,
@@ -279,6 +284,7 @@ class RecycleSpace:
             target=state["target"],
             max_bytes=state["max_bytes"],
             same_operator=state["same_operator"],
+            gives_up=state["gives_up"],
         )
         space._shape, space._n_batch_axes = tuple(state["shape"]), state["n_batch_axes"]
         n_systems = int(np.prod(space._shape[: space._n_batch_axes], dtype=np.int64))

@@ -79,8 +79,8 @@ def solve_sequence(  # noqa: PLR0913 -- the sequence, what helps it, and the arg
         functools.partial.
     preset : "skr", optional
         As in Wang et al.: one greedy chain through `parameters` from system 0 on, GCRO-DR(40, 20)
-        from zero, the 20 harmonic Ritz vectors of smallest magnitude. Sets order, recycle and
-        solver, and starts from zero whatever x0 is given.
+        from zero, the 20 harmonic Ritz vectors of smallest magnitude, kept whether or not they pay.
+        Sets order, recycle and solver, and starts from zero whatever x0 is given.
     rtol, atol, maxiter
         Of every solve.
     on_solution : function, optional
@@ -177,7 +177,7 @@ def _skr(
         )
     return (
         order_fields(parameters, method="greedy", features=None, chain_length=None),
-        RecycleSpace(20, target="smallest"),
+        RecycleSpace(20, target="smallest", gives_up=False),
         partial(gcrodr, m=40, k=20),
     )
 
