@@ -93,7 +93,7 @@ def solve_samples(plan: Plan, indices: Sequence[int]) -> Samples:
     return solve_chain(plan, indices)[0]
 
 
-def _batch_for(plan: Plan) -> int:
+def batch_for(plan: Plan) -> int:
     """Return how many samples to solve together so that their arrays stay near the processor."""
     parameters = draw(plan, [0])
     state = plan.equation.initial(plan.grid, parameters)
@@ -113,7 +113,7 @@ class _March:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.strategy: Strategy = STRATEGIES[plan.solver][0]()
-        self.batch = 1 if self.strategy.learns else _batch_for(plan)
+        self.batch = 1 if self.strategy.learns else batch_for(plan)
 
     def solve(self, indices: list[int]) -> Samples:
         """Solve some samples together, all steps."""
