@@ -10,6 +10,7 @@ import numpy as np
 from inverse.errors import UsageError
 from inverse.pde.components import is_march, solution_components, times_of
 from inverse.pde.export.arrays import fields_and_numbers, single, solved_blocks
+from inverse.pde.reserved import new_hdf5
 
 if TYPE_CHECKING:
     import h5py
@@ -65,10 +66,9 @@ def write(data: DataSet, parts: list[Path]) -> None:
     DataError
         If a sample did not converge.
     """
-    import h5py
-
     grid = data.plan.grid
-    with h5py.File(parts[0], "w") as file:
+    n_bytes = len(data) * data.plan.bytes_per_sample  # twice what single precision takes
+    with new_hdf5(parts[0], n_bytes) as file:
         for samples in solved_blocks(data, 0, len(data)):
             (coefficient,), (solution,) = _pair(data, samples)
             rows = slice(int(samples.index[0]), int(samples.index[-1]) + 1)

@@ -10,6 +10,7 @@ import numpy as np
 from inverse.errors import UsageError
 from inverse.pde.components import solution_components, times_of
 from inverse.pde.export.arrays import fields_and_numbers, single, solved_blocks
+from inverse.pde.reserved import new_hdf5
 
 if TYPE_CHECKING:
     import h5py
@@ -63,9 +64,8 @@ def write(data: DataSet, parts: list[Path]) -> None:
 
 
 def _write(data: DataSet, path: Path, start: int, stop: int) -> None:
-    import h5py
-
-    with h5py.File(path, "w") as file:
+    n_bytes = (stop - start) * data.plan.bytes_per_sample  # twice what single precision takes
+    with new_hdf5(path, n_bytes) as file:
         for name in _names([], []):
             file.create_group(name)
         for samples in solved_blocks(data, start, stop):
