@@ -35,7 +35,10 @@ def choose(problem: Problem, *, several: bool = False) -> tuple[str, str]:
         Whether samples of the posterior are wanted, not one image.
     """
     if several:
-        return "pnp_dm", "several samples were asked for, and its come closest to the posterior"
+        return (
+            "pnp_dm",
+            "several samples were asked for, and those of pnp_dm come closest to the posterior",
+        )
     if float(str(problem.notes.get(_INSIDE, "inf"))) <= _FULLY_SAMPLED:
         return "cg_sense", "nothing is missing within what was acquired: the data need no prior"
     return (

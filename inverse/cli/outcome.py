@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,29 @@ from inverse.cli.console import show_facts
 if TYPE_CHECKING:
     from inverse.reconstruction import Reconstruction
 
-__all__ = ["show", "summary"]
+__all__ = ["Written", "show", "summary"]
 
 
-def summary(result: Reconstruction, written: Iterable[Path], seconds: float) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a run did to the disk.
+
+    Parameters
+    ----------
+    files : tuple of Path
+        Written.
+    removed : tuple of Path
+        Of the image that was replaced, and gone with it.
+    left : tuple of Path
+        Beside the image, and not of it.
+    """
+
+    files: tuple[Path, ...]
+    removed: tuple[Path, ...] = ()
+    left: tuple[Path, ...] = ()
+
+
+def summary(result: Reconstruction, written: Written, seconds: float) -> dict[str, object]:
     """Return what a machine wants to know of a run."""
     from inverse.io.maps import facts_of
 
@@ -31,11 +50,13 @@ def summary(result: Reconstruction, written: Iterable[Path], seconds: float) -> 
         "seconds_total": seconds,
         "geometry": _geometry(result),
         "warnings": list(diagnostics.warnings),
-        "files": [str(path) for path in written],
+        "files": [str(path) for path in written.files],
+        "removed": [str(path) for path in written.removed],
+        "left": [str(path) for path in written.left],
     }
 
 
-def show(result: Reconstruction, written: Iterable[Path], seconds: float) -> None:
+def show(result: Reconstruction, written: Written, seconds: float) -> None:
     """Print what a person wants to know of a run."""
     from inverse.report.uncertainty import uncertainty_of
     from inverse.report.words import image_kind, residual_verdict, title_of
@@ -56,7 +77,9 @@ def show(result: Reconstruction, written: Iterable[Path], seconds: float) -> Non
             ("time", f"{seconds:.1f} s, reading and writing included"),
             *(("note", sentence) for sentence in image_kind(result)),
             *(("warning", sentence) for sentence in diagnostics.warnings),
-            *(("wrote", str(path)) for path in written),
+            *(("wrote", str(path)) for path in written.files),
+            *(("removed", f"{path}, of the image that was replaced") for path in written.removed),
+            *(("left", f"{path}, which is not of this image") for path in written.left),
         ]
     )
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inverse.cli.announcing import announce_calls, with_estimate
 from inverse.cli.console import AsJson, Debug, one_line_errors, progress, show_json
+from inverse.cli.earlier_run import EarlierRun, record_report
 from inverse.cli.options import (
     CalibrationFile,
     Device,
@@ -29,7 +31,7 @@ from inverse.cli.options import (
     parse_settings,
     prior_file,
 )
-from inverse.cli.outcome import show, summary
+from inverse.cli.outcome import Written, show, summary
 from inverse.cli.recon_files import ReconFiles
 from inverse.errors import UsageError
 
@@ -88,12 +90,22 @@ def recon(
         fitted = _calibration(asked, files)
         result = _annotated(_run(file, asked, fitted), command, recipe)
         with files.target(_n_samples(asked)) as target:
-            written = [*result.save(target), *([result.report(report)] if report else [])]
+            written = _write(result, target, report)
         seconds = time.perf_counter() - started
         if as_json:
             show_json(summary(result, written, seconds))
         else:
             show(result, written, seconds)
+
+
+def _write(result: Reconstruction, target: Path, report: Path | None) -> Written:
+    """Write everything, then remove what the run before left beside the image."""
+    earlier = EarlierRun.at(target)
+    files = result.save(target)
+    if report is not None:
+        record_report(files[-1], result.report(report))
+        files.append(report)
+    return Written(tuple(files), *map(tuple, earlier.clear(files)))
 
 
 def _with_samples(settings: dict[str, object], samples: int | None) -> dict[str, object]:
@@ -182,12 +194,13 @@ def _run(file: Path, asked: Recipe, calibration: Calibration | None) -> Reconstr
         )
         if calibration is not None:
             calibration.check_problem(problem)
+        announce_calls(problem, asked)
         result = inverse.reconstruct(
             problem,
             asked.method,
             prior=asked.prior,
             seed=asked.seed,
-            progress=shown,
+            progress=with_estimate(shown),
             **asked.settings,
         )
     return calibration.apply(result) if calibration is not None else result
