@@ -28,6 +28,7 @@ __all__ = ["Calibration", "posterior_of", "spread_of"]
 SCHEMA = "inverse-suite calibration 1"
 
 _FLOOR = 0.1
+_INFORMATIVE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class Calibration:
     coverage_of_slices : tuple of float
         The same slice by slice: how much one new slice may differ.
     error_correlation : float
-        Correlation of |truth - estimate| with the standard deviation over the voxels.
+        Correlation of |truth - estimate| with the standard deviation over the voxels; below 0.2
+        the spread does not show where the errors are, see `verdict`.
     n_slices, n_pixels : int
         What it was measured on.
     conditions : Conditions
@@ -77,6 +79,25 @@ class Calibration:
     n_slices: int
     n_pixels: int
     conditions: Conditions
+
+    @property
+    def spread_shows_where(self) -> bool:
+        """Whether errors were larger where samples spread more: a correlation of 0.2 or more."""
+        return self.error_correlation >= _INFORMATIVE
+
+    @property
+    def verdict(self) -> str:
+        """What the spread of the samples is worth, in a sentence."""
+        figure = (
+            f"error and spread were correlated by {self.error_correlation:.2f}, where 1 is in step "
+            f"and less than {_INFORMATIVE:g} next to nothing"
+        )
+        if self.spread_shows_where:
+            return f"The spread shows, in part, where the errors are: {figure}."
+        return (
+            f"The spread does not show where the errors are, only how large they are on average: "
+            f"{figure}."
+        )
 
     def interval(
         self, reconstruction: Reconstruction
@@ -117,7 +138,7 @@ class Calibration:
         low, high = self.interval(reconstruction)
         posterior = posterior_of(reconstruction)
         origin = f"calibrated on {self.n_slices} slices whose truth was known"
-        interval = Interval(self.level, low, high, origin)
+        interval = Interval(self.level, low, high, origin, self.verdict)
         return replace(reconstruction, posterior=posterior.with_interval(interval))
 
     def check_problem(self, problem: Problem) -> None:

@@ -47,12 +47,15 @@ class Interval:
     low, high : (z, y, x), float32
     origin : str
         Where it comes from, in words.
+    verdict : str
+        What the spread behind it is worth, where that was measured.
     """
 
     level: float
     low: NDArray[np.floating]
     high: NDArray[np.floating]
     origin: str
+    verdict: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

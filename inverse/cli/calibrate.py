@@ -62,7 +62,12 @@ def calibrate(
         calibration = measure(found, truths, level=level)
         calibration.save(output)
         if as_json:
-            show_json({**asdict(calibration), "file": str(output)})
+            told = {
+                "spread_shows_where": calibration.spread_shows_where,
+                "verdict": calibration.verdict,
+                "file": str(output),
+            }
+            show_json({**asdict(calibration), **told})
         else:
             show_facts(_facts(calibration, output))
 
@@ -93,7 +98,7 @@ def _facts(found: Calibration, output: Path) -> list[tuple[str, str]]:
             f"wanted {100 * found.level:g} %",
         ),
         ("by slice", f"from {100 * worst:.1f} to {100 * best:.1f} %"),
-        ("error and spread", f"correlated by {found.error_correlation:.2f}"),
+        ("spread", found.verdict),
         (
             "holds for",
             "slices like these: same anatomy, scanner and protocol, made by the same settings",

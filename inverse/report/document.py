@@ -40,12 +40,16 @@ _SCALE_BAR_SHARE = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A still picture with its caption; a wide one fills the page, the others stand in a row."""
+    """A still picture with its caption; a wide one fills the page, the others stand in a row.
+
+    A map has the meaning of its brightest colour, to be written at the end of its scale.
+    """
 
     title: str
     caption: str
     address: str
     is_wide: bool = False
+    brightest: str = ""
 
 
 def write_report(reconstruction: Reconstruction, path: Path) -> Path:
@@ -137,6 +141,7 @@ def _facts(reconstruction: Reconstruction) -> dict[str, object]:
         "viewer_data": {
             **_viewer_data(viewer, hanging.pixel_mm, has_geometry=not grid.is_nominal),
             "ramp": ramp().tolist() if uncertainty else [],
+            "brightest": dict(uncertainty.brightest) if uncertainty else {},
         },
         "stills": {name: data_address(still) for name, still in viewer.stills.items()},
         "aspect": viewer.shape[2] * hanging.pixel_mm[1] / (viewer.shape[1] * hanging.pixel_mm[0]),
@@ -218,16 +223,20 @@ _MAP_TITLES = {
     "width": "How wide the interval is",
     "spread": "How far the samples spread",
 }
+"""Of these, a posterior has the maps that show something of their own."""
 
 
 def _maps(uncertainty: Uncertainty, hanging: Hanging) -> list[Picture]:
     """Return the middle slice of each map."""
     shown = []
     for name, title in _MAP_TITLES.items():
+        if name not in uncertainty.maps:
+            continue
         values = uncertainty.maps[name]
         middle = np.asarray(hanging.apply(values[len(values) // 2]), dtype=np.float64)
         address = data_address(coloured(middle))
-        shown.append(Picture(title, uncertainty.captions[name], address))
+        caption, brightest = uncertainty.captions[name], uncertainty.brightest[name]
+        shown.append(Picture(title, caption, address, brightest=brightest))
     return shown
 
 

@@ -4,8 +4,8 @@
   const [nSlices, nRows, nColumns] = data.shape;
   const names = { image: "Reconstruction", baseline: "Zero-filled", reference: "Reference",
                   error: "Difference from the reference, five times: blue too dark, orange too bright",
-                  undetermined: "Not decided by the data: dark none of it, bright all of it",
-                  width: "Width of the interval: dark narrow, bright wide" };
+                  undetermined: `Not decided by the data: dark none, bright ${data.brightest.undetermined}`,
+                  width: `Width of the interval: dark 0, bright ${data.brightest.width}` };
   const by = (id) => document.getElementById(id);
   const start = { level: 50 * data.bright / data.white, window: 100 * data.bright / data.white };
   const state = { slice: nSlices >> 1, other: "baseline", isFlickering: false, isSwapped: false, ...start };

@@ -112,7 +112,21 @@ def test_where_the_spread_says_where_the_error_is() -> None:
     exact = calibrate([reconstruction(std)], [50 + std * signs])
     assert exact.error_correlation == pytest.approx(1)
     assert exact.factor == pytest.approx(1)
-    assert calibrate([reconstruction(std)], [50 + signs]).error_correlation == 0
+    assert exact.verdict.startswith("The spread shows, in part, where the errors are")
+    blind = calibrate([reconstruction(std)], [50 + signs])
+    assert blind.error_correlation == 0
+    assert blind.verdict.startswith("The spread does not show where the errors are, only how large")
+    assert "correlated by 0.00" in blind.verdict
+    shown = blind.apply(reconstruction(std)).posterior
+    assert shown is not None
+    assert shown.shown.verdict == blind.verdict
+
+
+@pytest.mark.parametrize(("correlation", "shows"), [(0.2, True), (0.19, False), (-0.6, False)])
+def test_the_verdict_changes_at_a_fifth(correlation: float, shows: bool) -> None:
+    found = replace(calibrate([with_truth(0, 1.0)]), error_correlation=correlation)
+    assert found.spread_shows_where is shows
+    assert ("does not show" in found.verdict) is not shows
 
 
 def test_samples_that_agree_by_chance_do_not_promise_certainty() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import inverse
-from inverse.cli import app, console, main
+from inverse.cli import announcing, app, console, main
 from inverse.cli.files import new_image
 from inverse.cli.options import Method
 from inverse.errors import ConvergenceError, DataError, ResourceError, UsageError
@@ -643,7 +643,7 @@ def test_samples_become_maps_beside_the_image(
 ) -> None:
     code, out, err = run(capsys, "recon", raw, "-o", "a.nii.gz", *DDS, "--samples", "3")
     assert (code, err.count("Traceback")) == (0, 0)
-    assert "posterior  The data did not decide" in out
+    assert "posterior  By root mean square, the data did not decide" in out
     assert "3 images were drawn" in out
     assert "at most 50 % of the voxels" in out
     names = ["a.nii.gz", *(f"a_{name}.nii.gz" for name in MAPS), "a.nii.gz.json"]
@@ -669,6 +669,81 @@ def test_samples_become_maps_beside_the_image(
     assert Path("scan_q05.nii.gz").read_text() == "mine"
 
 
+def test_a_replaced_image_takes_its_maps_and_its_report_with_it(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampled = ("-o", "a.nii.gz", *DDS, "--samples", "2", "--report")
+    assert run(capsys, "recon", raw, *sampled, "a.html")[0] == 0
+    noted = json.loads(Path("a.nii.gz.json").read_text())["output"]["report"]["sha256"]
+    assert noted == sha256_of_file(Path("a.html"))
+    Path("copy.html").write_bytes(Path("a.html").read_bytes())
+    Path("a_q05.nii.gz").write_text("mine")
+    plain = ("recon", raw, "-o", "a.nii.gz", "--method", "zero_filled")
+    code, out, _ = run(capsys, *plain, "--json")
+    found = json.loads(out)
+    assert code == 0
+    gone = ["a_std.nii.gz", "a_q95.nii.gz", "a_nullspace.nii.gz", "a.html"]
+    assert found["removed"] == gone
+    assert found["left"] == ["a_q05.nii.gz", "copy.html"]
+    assert not any(Path(name).exists() for name in gone)
+    assert Path("a_q05.nii.gz").read_text() == "mine"
+    assert Path("copy.html").exists()
+    out = run(capsys, *plain)[1]
+    assert "left      a_q05.nii.gz, which is not of this image" in out
+    assert "removed" not in out
+
+
+def test_a_replaced_image_keeps_what_is_written_again(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampled = ("recon", raw, "-o", "a.nii", *DDS, "--samples", "2", "--report", "a.html", "--json")
+    assert run(capsys, *sampled)[0] == 0
+    found = json.loads(run(capsys, *sampled)[1])
+    assert (found["removed"], found["left"]) == ([], [])
+    assert all(Path(name).exists() for name in found["files"])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"output": 3, "posterior": []},
+        {"output": {"sha256": 3, "report": {"sha256": 1, "bytes": "x"}}, "posterior": {}},
+        {"output": {"maps": {"../mine": ""}}, "posterior": {"interval_level": 7}},
+    ],
+)
+def test_a_strange_record_of_an_earlier_run_removes_nothing(
+    raw: Path, capsys: pytest.CaptureFixture[str], record: dict[str, object]
+) -> None:
+    Path("a.nii.json").write_text(json.dumps({"schema": "inverse-suite provenance 1", **record}))
+    Path("a_std.nii").write_text("mine")
+    plain = ("recon", raw, "-o", "a.nii", "--method", "zero_filled", "--json")
+    found = json.loads(run(capsys, *plain)[1])
+    assert (found["removed"], found["left"]) == ([], ["a_std.nii"])
+
+
+def test_the_cost_of_samples_is_said_before(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "recon", raw, "-o", "a.npz", *DDS, "--samples", "2")
+    assert code == 0
+    said = err.index("dds: 3 calls of the prior, each for 2 samples\n")
+    assert said < err.index("sampling 1/3")
+    assert "calls of the prior" not in run(capsys, "recon", raw, "-o", "a.npz", *DDS)[2]
+
+
+def test_long_runs_say_how_long_they_will_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([100.0, 104.0, 200.0, 200.5])
+    monkeypatch.setattr(announcing.time, "perf_counter", lambda: next(clock))
+    seen: list[tuple[str, int, int]] = []
+    for _ in range(2):
+        report = announcing.with_estimate(lambda *step: seen.append(step))
+        for done in (1, 2, 3, 52):
+            report("sampling", done, 52)
+        report("another stage", 1, 1)
+    assert len(seen) == 10
+    assert capsys.readouterr().err == "sampling: about 3 minutes to go\n"
+
+
 @pytest.mark.usefixtures("raw")
 def test_results_are_calibrated_and_the_calibration_is_used(
     capsys: pytest.CaptureFixture[str],
@@ -692,6 +767,8 @@ def test_results_are_calibrated_and_the_calibration_is_used(
     again = json.loads(run(capsys, "calibrate", *results, "-o", "d.json", "--json")[1])
     assert again["conditions"]["method"] == "dds"
     assert again["n_slices"] == 4
+    assert again["verdict"] in out
+    assert again["spread_shows_where"] is (again["error_correlation"] >= 0.2)
     wrong = ("calibrate", "two.npz", "--truth", "elsewhere.nii", "-o", "e.json")
     code, _, err = run(capsys, *wrong)
     assert code == 3

@@ -426,7 +426,7 @@ def test_the_page_shows_what_the_data_left_open() -> None:
     made = reconstruction(posterior=posterior(0.8))
     text = render(made)
     page = _Page(text)
-    assert "The data did not decide 25 % of this image." in text
+    assert "By root mean square, the data did not decide 25 % of this image." in text
     assert "8 images were drawn" in text
     assert "differ there by 0.80 times the noise" in text
     assert "Exact samples would hold the truth in at most 78 % of the voxels" in text
@@ -448,11 +448,66 @@ def test_the_maps_of_the_viewer_are_those_of_the_posterior() -> None:
     shown = np.cumsum(low + 256 * high, dtype=np.uint16).reshape(viewer.shape)
     inside = made.posterior.inside
     assert (shown[~inside] == 0).all()
-    np.testing.assert_allclose(shown[inside] / WHITE, 0.25, atol=1e-3)
+    assert (shown[inside] == WHITE).all()  # the share is 0.25 everywhere: its own range ends there
+    assert found.brightest["undetermined"] == "25 % or more"
     width = found.maps["width"]
     assert np.isnan(width[~inside]).all()
     left, right = width[:, 10:30, 4:12], width[:, 10:30, 20:28]
     assert np.nanmean(right) > 1.5 * np.nanmean(left)
+
+
+def test_the_share_is_shown_in_the_range_that_matters() -> None:
+    """A tenth in the object and all of it where there is nothing: a tenth ends the scale."""
+    estimate = np.ones((1, 40, 40), np.complex64)
+    estimate[:, :4] = 1e-3
+    estimate[:, 20:, 20:] = 2
+    share = np.full(estimate.shape, 0.1, np.float32)
+    share[:, :4], share[:, 10:20] = 1, 0.05
+    made = Posterior(np.stack([estimate, 1.1 * estimate]), share, 0.9)
+    found = uncertainty_of(made)
+    assert found.brightest["undetermined"] == "10 % or more"
+    assert "(10 % or more; that part was made by the prior)" in found.captions["undetermined"]
+    shown = found.maps["undetermined"]
+    assert shown[0, 15, 15] == pytest.approx(0.5)
+    assert shown[0, 30, 30] == pytest.approx(1)
+    grid = Grid((1, 40, 40), (1, 1, 1))
+    images = {"image": estimate, "baseline": estimate, "reference": None}
+    text = render(reconstruction(posterior=made, grid=grid, details={}, **images))
+    assert "<span>10 % or more</span>" in text
+
+
+def test_a_map_that_shows_nothing_new_is_left_out() -> None:
+    made = posterior(0.8)
+    assert set(uncertainty_of(made).maps) == {"undetermined", "width", "spread"}
+    half = 3 * made.std
+    ends = (made.estimate - half, made.estimate + half)
+    calibrated = posterior(0.8, calibrated=Interval(0.9, *ends, "calibrated on 4 slices"))
+    found = uncertainty_of(calibrated)
+    assert set(found.maps) == {"undetermined", "width"}
+    assert found.captions.keys() == found.brightest.keys() == found.maps.keys()
+    assert "in proportion to the standard deviation of the samples" in found.captions["width"]
+    text = render(reconstruction(posterior=calibrated))
+    assert "How far the samples spread" not in text
+    assert "How far the samples spread" in render(reconstruction(posterior=made))
+
+
+@pytest.mark.parametrize(("n", "percent"), [(3, 50), (9, 25), (51, 10)])
+def test_the_speckle_of_few_samples_is_said(n: int, percent: int) -> None:
+    """The standard deviation of n Gaussian values is off by 1 / sqrt(2 (n - 1)) of itself."""
+    drawn = np.random.default_rng(0).standard_normal((20_000, n)).std(1, ddof=1)
+    assert 100 * drawn.std() / drawn.mean() == pytest.approx(percent, rel=0.12)
+    caption = uncertainty_of(posterior(0.8, n=n)).captions["width"]
+    assert f"off by some {percent} %: its speckle is chance, and nothing was smoothed" in caption
+
+
+def test_the_report_says_what_the_spread_is_worth() -> None:
+    verdict = "The spread does not show where the errors are, only how large they are on average"
+    made = posterior(0.8)
+    assert any("is not known of these samples" in s for s in uncertainty_of(made).sentences)
+    interval = Interval(0.9, made.estimate, made.estimate + 1, "calibrated", verdict)
+    told = render(reconstruction(posterior=posterior(0.8, calibrated=interval)))
+    assert verdict in told
+    assert "is not known of these samples" not in told
 
 
 def test_samples_that_contradict_the_data_are_warned_of() -> None:
@@ -549,7 +604,9 @@ const timer = setInterval(() => {
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path")
 def test_the_viewer_works_in_a_browser(tmp_path: Path) -> None:
-    made = reconstruction(posterior=posterior(0.8))
+    share = np.full((3, 40, 32), 0.4, np.float32)
+    share[:, 15:30] = 0.1  # the middle
+    made = reconstruction(posterior=posterior(0.8, null_space_share=share))
     path = write_report(made, tmp_path / "r.html")
     document, console = browse(path, tmp_path / "profile1")
     assert 'data-ready="yes"' in document
@@ -569,8 +626,7 @@ def test_the_viewer_works_in_a_browser(tmp_path: Path) -> None:
     layers = ("baseline", "reference", "error", "undetermined", "width")
     assert len({seen[k] for k in layers}) == 5
     assert seen["corner"] == [24, 24, 24]  # not the object
-    share = 0.25  # of every voxel, see `posterior`
-    np.testing.assert_allclose(seen["middle"], ramp()[round(255 * share)], atol=3)
+    np.testing.assert_allclose(seen["middle"], ramp()[round(255 * 0.1 / 0.4)], atol=3)
     assert seen["hidden"] is True
     assert seen["shown"] is True
 
