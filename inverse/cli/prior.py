@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from inverse.cli.console import AsJson, Debug, one_line_errors, progress, show_facts, show_json
 from inverse.cli.files import check_file, refuse_collisions
-from inverse.cli.prior_train import Images, ScaleName, input_files, train
+from inverse.cli.prior_train import Images, ScaleName, input_files, say_left_out, train
 
 __all__ = ["app"]
 
@@ -41,7 +42,13 @@ def fit(
     images: Images,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="The prior.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.safetensors",
+            help="The prior; a file of that name is replaced.",
+        ),
     ],
     scale: ScaleName = "peak",
     size: Annotated[int, typer.Option(min=2, help="Edge of a patch in pixels.")] = 8,
@@ -65,6 +72,9 @@ def fit(
         from inverse.training import read_images
 
         found = read_images(images, scale, smallest=size + 1)
+        say_left_out(found.left_out)
+        if output.exists():
+            print(f"{output} is there already and will be replaced", file=sys.stderr)
         with progress() as shown:
             prior = fit_prior(
                 found.images,

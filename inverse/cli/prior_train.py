@@ -20,7 +20,9 @@ from inverse.errors import UsageError
 if TYPE_CHECKING:
     from inverse.training import ImageSet, TrainingPlan
 
-__all__ = ["Images", "ScaleName", "input_files", "train"]
+__all__ = ["Images", "ScaleName", "input_files", "say_left_out", "train"]
+
+_MOST_NAMED = 10
 
 Images = Annotated[
     list[str],
@@ -148,6 +150,15 @@ def input_files(names: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+def say_left_out(left_out: Sequence[str]) -> None:
+    """Print which images of the files were not taken, the first of many."""
+    if not left_out:
+        return
+    more = len(left_out) - _MOST_NAMED
+    named = ", ".join([*left_out[:_MOST_NAMED], *([f"{more} more"] if more > 0 else [])])
+    print(f"left out: {named}", file=sys.stderr)
+
+
 def _check_output(names: Sequence[str], output: Path) -> None:
     """Refuse, before the work begins, a folder that cannot be written or would hide the images."""
     from inverse.io.atomic import check_writable
@@ -178,6 +189,8 @@ def _read(
             )
     else:
         training, held = hold_out(training)
+    for left_out in dict.fromkeys((training.left_out, held.left_out)):
+        say_left_out(left_out)
     print(f"{training!r} to train on, {held!r} to validate", file=sys.stderr)
     if held.note:
         print(held.note, file=sys.stderr)

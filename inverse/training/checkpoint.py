@@ -67,8 +67,10 @@ class Checkpoint:
         self._optimizer = optimizer
         self._scaler = scaler
 
-    def save(self, path: Path, step: int, plan: TrainingPlan, fingerprint: str) -> None:
-        """Write the state after `step` steps, atomically.
+    def save(
+        self, path: Path, step: int, plan: TrainingPlan, fingerprint: str, licence: str = ""
+    ) -> None:
+        """Write the state after `step` steps, atomically, with the licence of the images.
 
         Raises
         ------
@@ -88,18 +90,20 @@ class Checkpoint:
             "step": str(step),
             "plan": json.dumps(asdict(plan)),
             "images": fingerprint,
+            "licence": licence,
         }
         if self._scaler is not None:
             about["scaler"] = json.dumps(self._scaler.state_dict())
         write_tensors(path, tensors, about)
 
-    def load(self, path: Path, plan: TrainingPlan, fingerprint: str) -> int:
+    def load(self, path: Path, plan: TrainingPlan, fingerprint: str, licence: str = "") -> int:
         """Restore the state from a file and return its step.
 
         Raises
         ------
         UsageError
-            If the file belongs to another plan or other images.
+            If the file belongs to another plan or other images, or to images of another licence; a
+            licence may be stated later, not changed.
         DataError
             If it is no training state, or is damaged.
         """
@@ -107,7 +111,7 @@ class Checkpoint:
 
         with reading(path, "training state"), safe_open(path, framework="pt") as file:
             about = _about(path, file.metadata())
-            self._check(about, plan, fingerprint)
+            self._check(about, plan, fingerprint, licence)
             keys = set(file.keys())
             if self._scaler is not None and "scaler" in about:
                 self._scaler.load_state_dict(json.loads(about["scaler"]))
@@ -128,11 +132,14 @@ class Checkpoint:
             return int(about["step"])
 
     @staticmethod
-    def _check(about: dict[str, str], plan: TrainingPlan, fingerprint: str) -> None:
+    def _check(about: dict[str, str], plan: TrainingPlan, fingerprint: str, licence: str) -> None:
         then, now = json.loads(about["plan"]), json.loads(json.dumps(asdict(plan)))
         changed = [key for key in now if key not in _GROWING and then.get(key) != now[key]]
         if about["images"] != fingerprint:
             changed.append("images")
+        stated = about.get("licence", "")
+        if stated not in ("", licence):
+            changed.append(f"licence (it has --licence '{stated}')")
         if int(about["step"]) > plan.steps:
             changed.append("steps (fewer than were done)")
         if changed:

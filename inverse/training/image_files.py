@@ -44,10 +44,22 @@ class Stack:
 
     def __post_init__(self) -> None:
         images = self.images
-        if images.dtype.kind not in "iufc" or images.ndim != 3 or not np.isfinite(images).all():
+        if images.dtype.kind not in "iufc":
             raise DataError(
-                f"{self.label}: expected finite numbers of shape (image, y, x) or (y, x), got "
-                f"{images.dtype} of shape {images.shape}, or values that are NaN or infinite"
+                f"{self.label}: expected images of numbers, got {images.dtype}; convert them with "
+                f"array.astype(numpy.float32)"
+            )
+        if images.ndim != 3:
+            raise DataError(
+                f"{self.label}: expected images of shape (image, y, x) or (y, x), got shape "
+                f"{images.shape}"
+            )
+        bad = ~np.isfinite(images)
+        if bad.any():
+            first = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise DataError(
+                f"{self.label}: {int(bad.sum())} values are NaN or infinite, the first at "
+                f"[image, y, x] = {first}; replace them, or leave that image out"
             )
 
 

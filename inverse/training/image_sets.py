@@ -62,6 +62,10 @@ class ImageSet:
     note : str
         What else distinguishes these images from those of the same files: that borders were kept,
         that some were held out.
+    files : frozenset of int
+        Those of `subjects` that stand for a file, because it does not say who was scanned.
+    left_out : tuple of str
+        Images of these files that were not taken, and why.
     """
 
     images: tuple[NDArray[np.float32], ...]
@@ -69,6 +73,8 @@ class ImageSet:
     scale: str
     subjects: tuple[int, ...] = ()
     note: str = ""
+    files: frozenset[int] = frozenset()
+    left_out: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -108,6 +114,7 @@ def read_images(
     Returns
     -------
     ImageSet
+        Its `left_out` names those that were too small, or of one value.
 
     Raises
     ------
@@ -122,21 +129,39 @@ def read_images(
     sources: dict[str, str] = {}
     subjects: list[int] = []
     numbers: dict[object, int] = {}
+    files: set[int] = set()
+    left_out: list[str] = []
     unused = count()
     for name in names:
         for stack in read_stacks(name):
             if stack.images.dtype.kind == "c" and scale != "peak":
                 raise DataError(f"{stack.label}: complex images expected --scale peak")
-            for image, subject in zip(stack.images, _subjects(stack), strict=True):
+            for place, (image, subject) in enumerate(
+                zip(stack.images, _subjects(stack), strict=True)
+            ):
                 kept = image if keep_borders else _without_border(image)
-                if min(kept.shape) >= smallest:
-                    images.append(SCALES[scale](kept))
-                    subjects.append(numbers.setdefault(subject, next(unused)))
+                if min(kept.shape) < smallest:
+                    left_out.append(_why_not(stack, place, kept, smallest))
+                    continue
+                images.append(SCALES[scale](kept))
+                subjects.append(numbers.setdefault(subject, next(unused)))
+                if stack.subjects is None:
+                    files.add(subjects[-1])
             sources[_unused(stack.label, sources)] = sha256(stack.path)
     if not images:
         raise DataError(f"no image of at least {smallest}x{smallest} pixels in {', '.join(names)}")
     note = "borders kept" if keep_borders else ""
-    return ImageSet(tuple(images), sources, scale, tuple(subjects), note)
+    return ImageSet(
+        tuple(images), sources, scale, tuple(subjects), note, frozenset(files), tuple(left_out)
+    )
+
+
+def _why_not(stack: Stack, place: int, kept: NDArray[np.generic], smallest: int) -> str:
+    """Name an image that is not taken, and say why."""
+    name = stack.label if len(stack.images) == 1 else f"{stack.label}[{place}]"
+    if not kept.size:
+        return f"{name} (one value)"
+    return f"{name} ({kept.shape[0]}x{kept.shape[1]} pixels, {smallest}x{smallest} are needed)"
 
 
 def _unused(label: str, sources: Mapping[str, str]) -> str:
@@ -180,7 +205,7 @@ def hold_out(images: ImageSet, share: float = 0.1) -> tuple[ImageSet, ImageSet]:
     >>> pictures = tuple(np.ones((4, 4), np.float32) for _ in range(6))
     >>> a, b = hold_out(ImageSet(pictures, {}, "none", subjects=(0, 0, 1, 1, 2, 2)))
     >>> b.note, a.subjects
-    ('held out: 1 of 3 subjects or files, 2 of 6 images', (0, 0, 2, 2))
+    ('held out: 1 of 3 subjects, 2 of 6 images', (0, 0, 2, 2))
     """
     n = len(images.images)
     if n < 2:
@@ -191,14 +216,26 @@ def hold_out(images: ImageSet, share: float = 0.1) -> tuple[ImageSet, ImageSet]:
         places = (np.arange(n_held) + 0.5) * len(subjects) / n_held
         held = {subjects[int(place)] for place in places}
         is_held = [subject in held for subject in images.subjects]
-        what = f"{n_held} of {len(subjects)} subjects or files, {sum(is_held)} of {n} images"
+        whose, caveat = _whose(images)
+        what = f"{n_held} of {len(subjects)} {whose}, {sum(is_held)} of {n} images{caveat}"
     else:
         n_held = max(1, round(share * n))
         is_held = [index >= n - n_held for index in range(n)]
-        what = f"the last {n_held} of {n} images of one subject or file, neighbours of the others"
+        whose = "file" if images.files else "subject"
+        what = f"the last {n_held} of {n} images of one {whose}, neighbours of the others"
     return _part(images, is_held, False, f"without {what}"), _part(
         images, is_held, True, f"held out: {what}"
     )
+
+
+def _whose(images: ImageSet) -> tuple[str, str]:
+    """Return what the images are told apart by, and what is not known of them therefore."""
+    if not images.files:
+        return "subjects", ""
+    caveat = "; subjects unknown, neighbouring slices may be in both"
+    if images.files >= set(images.subjects):
+        return "files", caveat
+    return "subjects or files", f"{caveat} where files do not name them"
 
 
 def _part(images: ImageSet, is_held: list[bool], wanted: bool, what: str) -> ImageSet:
@@ -209,6 +246,8 @@ def _part(images: ImageSet, is_held: list[bool], wanted: bool, what: str) -> Ima
         images.scale,
         tuple(images.subjects[index] for index in chosen) if images.subjects else (),
         "; ".join(part for part in (images.note, what) if part),
+        images.files,
+        images.left_out,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from inverse.training.card import About, TrainedOn, model_card
 from inverse.training.checkpoint import Checkpoint
 from inverse.training.crops import Batch, batches, large_images
 from inverse.training.image_sets import ImageSet
+from inverse.training.lock import training_lock
 from inverse.training.network import build_network, predict, with_weights
 from inverse.training.plan import TrainingPlan
 from inverse.training.validation import denoising_psnr
@@ -83,8 +84,9 @@ def train(
     Raises
     ------
     UsageError
-        If the folder holds a run with another plan or other images, or a prior of another origin;
-        if the precision does not fit the device, or the processes cannot share a batch evenly.
+        If the folder holds a run with another plan, licence or images, a prior of another origin,
+        or a run that is still going on; if the precision does not fit the device, or the processes
+        cannot share a batch evenly.
     DataError
         If no image is as large as a crop.
     ConvergenceError
@@ -95,12 +97,14 @@ def train(
     _check(mixed_precision, cpu, save_every)
     check_writable(folder)
     folder.mkdir(exist_ok=True)
-    with _accelerator(folder, mixed_precision, cpu) as accelerator:
+    with ExitStack() as held, _accelerator(folder, mixed_precision, cpu) as accelerator:
         if plan.batch % accelerator.num_processes:
             raise UsageError(
                 f"batch expected a multiple of the {accelerator.num_processes} processes, got "
                 f"{plan.batch}"
             )
+        if accelerator.is_main_process:
+            held.enter_context(training_lock(folder))
         run = _Run(accelerator, plan, TrainedOn(images, validation), folder, about or About())
         done = run.resume()
         figures: dict[str, float] = {}
@@ -204,7 +208,7 @@ class _Run:
         for images in (self._data.training, self._data.validation):
             large_images(images, self._plan)
         if path.is_file():
-            done = self._state.load(path, self._plan, fingerprint)
+            done = self._state.load(path, self._plan, fingerprint, self._about.licence)
         else:
             self._refuse_foreign_prior()
             done = 0
@@ -261,7 +265,8 @@ class _Run:
         """Write the state after `done` steps."""
         if self._accelerator.is_main_process:
             fingerprint = self._data.training.fingerprint
-            self._state.save(self._folder / STATE, done, self._plan, fingerprint)
+            licence = self._about.licence
+            self._state.save(self._folder / STATE, done, self._plan, fingerprint, licence)
 
     def publish(self, done: int, loss: float | None) -> dict[str, float]:
         """Measure, log and write the averaged network, then the state; return the figures."""

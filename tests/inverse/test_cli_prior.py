@@ -187,6 +187,21 @@ def test_fit_writes_a_prior_that_info_describes(
     assert (found["components"], found["rank"], found["patch_pixels"]) == (3, 2, 4)
     assert found["images"] == 8
     assert load_prior("mine.safetensors").name == "mine"
+    first = Path("mine.safetensors").read_bytes()
+    flat = np.load(images)["train"]
+    flat[2] = 0.5
+    np.savez("flat.npz", train=flat)
+    small = ("--size", 4, "--components", 3, "--rank", 2)
+    code, _, err = run(capsys, "fit", "flat.npz:train", "-o", "mine.safetensors", *small)
+    assert code == 0
+    assert "left out: flat.npz:train[2] (one value)" in err
+    assert "mine.safetensors is there already and will be replaced" in err
+    assert Path("mine.safetensors").read_bytes() != first
+    again = ("fit", f"{images}:train", "-o", "again.safetensors", *small, "--seed", 5)
+    code, _, err = run(capsys, *again, "--name", "mine")
+    assert "replaced" not in err
+    assert Path("again.safetensors").read_bytes() == first
+    Path("mine.safetensors").write_bytes(first)
     code, out, _ = run(capsys, "info", "mine.safetensors")
     assert code == 0
     assert "mixture of low-rank Gaussians over patches" in out

@@ -16,6 +16,13 @@ def pictures(n: int, side: int = 20, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(1, 2, (n, side, side)).astype(np.float32)
 
 
+def holes() -> np.ndarray:
+    """Complex images of which two values are not finite."""
+    stack = pictures(3).astype(np.complex64)
+    stack[1, 3, 7], stack[2, 0, 0] = np.nan, 1j * np.inf
+    return stack
+
+
 def save(path: Path, **arrays: np.ndarray) -> Path:
     np.savez(path, **arrays)
     return path
@@ -146,7 +153,8 @@ def test_whole_patients_are_held_out(tmp_path: Path) -> None:
     trained = {whose[image.tobytes()] for image in training.images}
     assert len(held) == 2
     assert not held & trained
-    assert "2 of 10 subjects or files" in validation.note
+    assert "2 of 10 subjects, 6 of 30 images" in validation.note
+    assert "unknown" not in validation.note
     assert not any(patient in validation.note + training.note for patient in held | trained)
 
 
@@ -168,6 +176,32 @@ def test_without_patients_files_are_held_out_whole(tmp_path: Path) -> None:
     assert len(validation.images) == 4
     np.testing.assert_array_equal(np.stack(validation.images), pictures(4, seed=1))
     assert len(training.images) == 8
+    assert validation.note == (
+        "held out: 1 of 3 files, 4 of 12 images; subjects unknown, neighbouring slices may be in "
+        "both"
+    )
+
+
+def test_files_with_and_without_subjects_say_both(tmp_path: Path) -> None:
+    archive = save(tmp_path / "a.npz", hu=pictures(4), patient=np.array(["A", "A", "B", "B"]))
+    np.save(tmp_path / "b.npy", pictures(2, seed=1))
+    _, validation = hold_out(read_images([f"{archive}:hu", str(tmp_path / "b.npy")], "none"))
+    assert "1 of 3 subjects or files" in validation.note
+    assert "where files do not name them" in validation.note
+
+
+def test_images_that_are_not_taken_are_named(tmp_path: Path) -> None:
+    stack = pictures(3)
+    stack[1] = 7
+    np.save(tmp_path / "stack.npy", stack)
+    np.save(tmp_path / "tiny.npy", pictures(1, 9))
+    found = read_images([str(tmp_path / name) for name in ("stack.npy", "tiny.npy")], "none")
+    assert len(found.images) == 2
+    assert found.left_out == (
+        "stack.npy[1] (one value)",
+        "tiny.npy (9x9 pixels, 16x16 are needed)",
+    )
+    assert hold_out(found)[0].left_out == found.left_out
 
 
 def test_of_one_volume_the_last_tenth_is_held_out(tmp_path: Path) -> None:
@@ -187,9 +221,11 @@ def test_one_image_cannot_be_split() -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.full((20, 20), np.nan), "NaN"),
-        (np.zeros((2, 2, 20, 20)), r"shape \(image, y, x\)"),
-        (np.array([["a"] * 20] * 20), "finite numbers"),
+        (np.full((20, 20), np.nan), r"400 values are NaN .* \[image, y, x\] = \(0, 0, 0\)"),
+        (holes(), r"2 values are NaN or infinite, the first at \[image, y, x\] = \(1, 3, 7\)"),
+        (np.zeros((2, 2, 20, 20)), r"shape \(image, y, x\) or \(y, x\), got shape \(2, 2, 20"),
+        (np.zeros(20), r"shape \(image, y, x\) or \(y, x\), got shape \(20,\)"),
+        (np.array([["a"] * 20] * 20), "images of numbers, got <U1; convert them"),
         (np.array([[{}] * 20] * 20), "Python objects"),
         (np.zeros((2, 20, 20)), "no image of at least 16x16"),
         (pictures(2, 8), "no image of at least 16x16"),

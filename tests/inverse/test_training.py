@@ -307,11 +307,11 @@ def test_a_run_left_between_two_saves_goes_on_to_the_same_bits(
     tmp_path: Path, finished: Path
 ) -> None:
     images, folder = noise_images(), tmp_path / "run"
-    left = train(images, images, TINY, folder, cpu=True, after_step=lambda done: done == 7)
-    assert left == {}
+    leaving = {"about": ABOUT, "cpu": True, "after_step": lambda done: done == 7}
+    assert train(images, images, TINY, folder, **leaving) == {}
     assert saved_step(folder / "state.safetensors") == 7
     assert not (folder / "prior").exists()
-    train(images, images, TINY, folder, cpu=True)
+    train(images, images, TINY, folder, about=ABOUT, cpu=True)
     assert weights_of(folder) == weights_of(finished)
     assert_same_state(folder, finished)
 
@@ -345,9 +345,12 @@ def test_a_longer_run_goes_on_but_no_other(finished: Path, tmp_path: Path) -> No
         (TINY, ImageSet(images.images, {"noise": "1"}, "none"), "other images"),
     ):
         with pytest.raises(UsageError, match=message):
-            train(other, images, plan, tmp_path, cpu=True)
+            train(other, images, plan, tmp_path, about=ABOUT, cpu=True)
+    for licence in ("CC BY 4.0", ""):
+        with pytest.raises(UsageError, match=r"other licence \(it has --licence 'CC0-1.0'\)"):
+            train(images, images, TINY, tmp_path, about=replace(ABOUT, licence=licence), cpu=True)
     assert (tmp_path / "state.safetensors").read_bytes() == state
-    train(images, images, replace(TINY, steps=14), tmp_path, cpu=True)
+    train(images, images, replace(TINY, steps=14), tmp_path, about=ABOUT, cpu=True)
     assert saved_step(tmp_path / "state.safetensors") == 14
 
 
