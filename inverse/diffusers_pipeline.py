@@ -313,8 +313,10 @@ class DDSPipeline(DiffusionPipeline):
         Raises
         ------
         UsageError
-            If a setting is out of range, shapes do not fit, or the callback returns other tensors.
+            If the measurement is no tensor, a setting is out of range, shapes do not fit, or the
+            callback returns other tensors.
         """
+        _refuse_arrays(measurement)
         one_of("output_type", output_type, ("pt", "np", "pil"))
         wanted = [one_of("tensor", n, _SHOWN) for n in callback_on_step_end_tensor_inputs]
         num_samples = count("num_samples", num_samples)
@@ -363,6 +365,14 @@ class DDSPipeline(DiffusionPipeline):
         if not return_dict:
             return images, std, drawn
         return DDSPipelineOutput(images, std, drawn, found.diagnostics)
+
+
+def _refuse_arrays(measurement: object) -> None:
+    if not isinstance(measurement, torch.Tensor):
+        raise UsageError(
+            f"measurement expected a torch.Tensor, got {type(measurement).__name__}; of an array, "
+            f"torch.from_numpy(array) makes one"
+        )
 
 
 def _generators(

@@ -43,7 +43,19 @@ class PriorChoice:
         if not self.errors:
             return f"prior '{self.prior.name}': no sample outside the centre to compare priors by"
         figures = ", ".join(f"{name} {error:.3f}" for name, error in self.errors.items())
-        return f"prior '{self.prior.name}': error of predicted hidden samples {figures}"
+        chosen = f"prior '{self.prior.name}': error of predicted hidden samples {figures}"
+        best = self.errors[self.prior.name]
+        tied = [
+            name
+            for name, error in self.errors.items()
+            if name != self.prior.name and abs(error - best) <= _TIE * max(error, best)
+        ]
+        if not tied:
+            return chosen
+        return (
+            f"{chosen}, a tie within {100 * _TIE:.0f} % with {' and '.join(tied)}: the data do not "
+            f"tell them apart, and the one listed first is taken"
+        )
 
 
 def choose_prior(

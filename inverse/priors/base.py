@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from inverse.errors import DataError, UsageError
+from inverse.io.untrusted import reading
 
 __all__ = ["AUTO", "BUILT_IN", "EMBEDDED", "Prior", "is_installed", "load_prior", "weights_of"]
 
@@ -23,6 +24,7 @@ BUILT_IN = (EMBEDDED, *_NETWORKS)
 """The names that are no files."""
 
 _PICKLED = frozenset({".pt", ".pth", ".ckpt", ".pkl", ".bin"})
+_PICKLED_STARTS = (b"PK\x03\x04", b"\x80")  # of torch.save today and before, of pickle
 
 
 @runtime_checkable
@@ -120,12 +122,22 @@ def load_prior(prior: str | Path | Prior | None) -> Prior:
     if not path.is_file():
         names = ", ".join(f"'{name}'" for name in BUILT_IN)
         raise UsageError(f"there is no prior '{path.name}': expected {names}, a file or a folder")
-    if path.suffix in _PICKLED:
+    if _is_pickled(path):
         raise DataError(
             f"{path}: expected a .safetensors file or a diffusers folder, got a pickled "
-            f"checkpoint; `inverse prior convert` makes a folder of one of guided-diffusion"
+            f"checkpoint; a pickle may run code when it is read. `inverse prior convert` makes a "
+            f"folder of one of guided-diffusion; wrap any other network in "
+            f"inverse.priors.CallablePrior"
         )
     return PatchPrior.load(path)
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether a file is a pickle by its name or, whatever its name, by its first bytes."""
+    if path.suffix.lower() in _PICKLED:
+        return True
+    with reading(path, "prior"), path.open("rb") as file:
+        return file.read(4).startswith(_PICKLED_STARTS)
 
 
 def _checked(prior: object) -> Prior:

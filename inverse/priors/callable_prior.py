@@ -35,7 +35,8 @@ class CallablePrior:
     Raises
     ------
     UsageError
-        If an argument is out of range; from `denoise`, if the function changes the shape.
+        If an argument is out of range; from `denoise`, if the function returns no tensor or
+        changes the shape.
 
     Examples
     --------
@@ -77,7 +78,12 @@ class CallablePrior:
         -------
         Tensor, as x
         """
-        clean = self.function(x, sigma)
+        clean: object = self.function(x, sigma)
+        if not isinstance(clean, torch.Tensor):
+            raise UsageError(
+                f"the denoiser '{self.name}' expected to return a torch.Tensor, got "
+                f"{type(clean).__name__}; of an array, torch.from_numpy(array).to(x) makes one"
+            )
         if clean.shape != x.shape:
             raise UsageError(
                 f"the denoiser '{self.name}' expected to return shape {tuple(x.shape)}, "

@@ -186,7 +186,7 @@ class PatchPrior:
         with reading(path, "patch prior"):
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                about = {key: printable(value) for key, value in metadata.items()}
+                about = {key: printable(metadata[key]) for key in sorted(metadata)}
                 if about.get("format") != _FORMAT:
                     raise DataError(
                         f"expected '{_FORMAT}', got '{about.get('format', 'no format')[:60]}'"

@@ -106,8 +106,10 @@ def schedule_file(folder: Path) -> Path:
     path = next((file for file in files if file.is_file()), None)
     if path is None:
         raise DataError(
-            f"{folder}: expected scheduler/scheduler_config.json, found none; it says what the "
-            "network predicts at which noise levels"
+            f"{folder}: expected a folder with unet/ and scheduler/, found no "
+            "scheduler/scheduler_config.json, which says what the network predicts at which noise "
+            "levels; save the network as FOLDER/unet and the scheduler it was trained with as "
+            "FOLDER/scheduler, each with save_pretrained"
         )
     return path
 

@@ -7,6 +7,7 @@ are written without it.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ _SYSTEM_ERROR = re.compile(r"\(os error (\d{1,5})\)")
 def write_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, str]
 ) -> None:
-    """Write tensors and texts as one safetensors file, atomically.
+    """Write tensors and texts as one safetensors file, atomically; the same ones as the same bytes.
 
     Parameters
     ----------
@@ -44,9 +45,24 @@ def write_tensors(
     from safetensors.torch import save
 
     packed = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    content = save(packed, metadata=dict(about))
+    content = _ordered(save(packed, metadata=dict(about)))
     with replacing(path) as part:
         part.write_bytes(content)
+
+
+def _ordered(content: bytes) -> bytes:
+    """Put the texts of a safetensors file in order of their keys: its writer shuffles them.
+
+    The file is the length of its header in 8 bytes, little-endian, the header in JSON with blanks
+    behind it up to a multiple of 8, and the tensors.
+    """
+    n_header = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + n_header])
+    texts = header.pop("__metadata__", {})
+    ordered = {"__metadata__": dict(sorted(texts.items())), **header}
+    text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + n_header :]
 
 
 @contextmanager

@@ -147,6 +147,12 @@ def test_wrong_settings_of_a_function_are_refused(
         CallablePrior(**{"function": lambda x, _: x, **arguments})  # type: ignore[arg-type]
 
 
+def test_a_function_that_returns_an_array_is_told_how_to_make_a_tensor() -> None:
+    prior = CallablePrior(lambda x, _: x.numpy() / 2, name="numpy")  # type: ignore[arg-type,return-value]
+    with pytest.raises(UsageError, match=r"return a torch\.Tensor, got ndarray; .*from_numpy"):
+        prior.denoise(torch.ones(4, 4), 0.1)
+
+
 def test_a_function_that_changes_the_shape_is_refused() -> None:
     prior = CallablePrior(lambda x, _: x[..., 1:], name="cropping")
     with pytest.raises(UsageError, match=r"'cropping' expected to return shape \(4, 4\), got"):

@@ -414,6 +414,8 @@ def test_wrong_calls_are_refused(pipe: DDSPipeline) -> None:
         pipe(y[0], A, **SHORT)
     with pytest.raises(UsageError, match=r"expected images \(..., y, x\)"):
         pipe(torch.ones(4), Identity(Space((4,), torch.float32, ("x",))), **SHORT)
+    with pytest.raises(UsageError, match=r"measurement expected a torch\.Tensor, got ndarray"):
+        pipe(y.numpy(), A, **SHORT)
     with pytest.raises(UsageError, match="noise_std expected a number >= 0"):
         pipe(y, A, noise_std=-1.0)
     with pytest.raises(UsageError, match="output_type expected one of pt, np, pil; got 'latent'"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import resource
 import signal
 import time
@@ -147,8 +148,23 @@ def test_texts_of_a_file_cannot_command_a_terminal(tmp_path: Path) -> None:
 
 def test_pickled_checkpoints_are_sent_to_the_converter(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1)}, tmp_path / "net.pt")
-    with pytest.raises(DataError, match="pickled checkpoint; `inverse prior convert`"):
-        load_prior(tmp_path / "net.pt")
+    (tmp_path / "weights").write_bytes((tmp_path / "net.pt").read_bytes())
+    (tmp_path / "old.PT").write_bytes(b"")
+    (tmp_path / "edm").write_bytes(pickle.dumps({"a": 1}))
+    for name in ("net.pt", "weights", "old.PT", "edm"):
+        with pytest.raises(DataError, match=r"a pickle may run code .* `inverse prior convert`"):
+            load_prior(tmp_path / name)
+
+
+def test_the_same_prior_is_the_same_bytes_and_its_card_in_order(tmp_path: Path) -> None:
+    card = {f"key {n}": str(n) for n in range(12)}
+    for name in ("a", "b"):
+        PatchPrior(shrinking(), 4, name="mine", card=card).save(tmp_path / f"{name}.safetensors")
+    a, b = (tmp_path / f"{name}.safetensors" for name in ("a", "b"))
+    assert a.read_bytes() == b.read_bytes()
+    found = list(PatchPrior.load(a).card)
+    assert found == sorted(found)
+    assert len(found) >= 12
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from inverse import KSpace, Problem, reconstruct
-from inverse.mri.prior_choice import choose_prior, hide_samples
+from inverse.mri.prior_choice import PriorChoice, choose_prior, hide_samples
 from inverse.mri.simulate import Acquisition, simulate
 from operators import Sense
 
@@ -112,8 +112,18 @@ def test_the_prior_that_predicts_better_is_chosen(scan: Problem) -> None:
 
 def test_a_tie_goes_to_the_trusted_one(scan: Problem) -> None:
     one, same = Blend("one", image()), Blend("same", image())
-    assert choose_prior(scan, [one, same]).prior is one
+    found = choose_prior(scan, [one, same])
+    assert found.prior is one
+    assert "a tie within 2 % with same" in found.why
     assert choose_prior(scan, [same, one]).prior is same
+
+
+@pytest.mark.parametrize(("other", "is_tie"), [(0.2404, True), (0.236, True), (0.2441, False)])
+def test_a_tie_is_what_lies_within_two_percent(other: float, is_tie: bool) -> None:
+    chosen = Blend("natural", image())
+    why = PriorChoice(chosen, {"natural": 0.239, "brain": other}).why
+    assert f"natural 0.239, brain {other:.3f}" in why
+    assert ("the data do not tell them apart" in why) == is_tie
 
 
 @pytest.mark.parametrize("kind", ["full", "centre"])

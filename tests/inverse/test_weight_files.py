@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,20 @@ def test_tensors_of_any_layout_and_texts_come_back(tmp_path: Path) -> None:
             found = file.get_tensor(key)
             assert found.dtype == value.dtype
             assert torch.equal(found, value)
+
+
+def test_texts_stand_in_order_and_other_readers_take_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    texts = {f"{n:02}": "x" * n for n in reversed(range(20))} | {"name": 'ä "quoted"'}
+    write_tensors(path, {"one": torch.ones(3), "two": torch.zeros(2, 2)}, texts)
+    content = path.read_bytes()
+    n_header = int.from_bytes(content[:8], "little")
+    assert n_header % 8 == 0
+    assert list(json.loads(content[8 : 8 + n_header])["__metadata__"]) == sorted(texts)
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata() == texts
+        assert torch.equal(file.get_tensor("one"), torch.ones(3))
+        assert torch.equal(file.get_tensor("two"), torch.zeros(2, 2))
 
 
 @pytest.mark.parametrize(
