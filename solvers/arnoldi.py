@@ -140,6 +140,8 @@ class RestartedArnoldi:
             is_open = is_open & (beta > tolerance) & np.isfinite(beta)
             if not is_open.any():
                 break
+            if not is_open.all():  # a NaN in a closed system must not reach its basis
+                self.r = v.fill(v.scalars_of(~is_open), 0.0, self.r)
             cycle = self._expand(x, np.where(is_open, beta, 0.0), np.where(is_open, left, 0))
             x, self.r = self._advance(cycle, x, self.r, is_open)
             record.note(cycle.small, is_open)
@@ -176,7 +178,7 @@ class RestartedArnoldi:
             if (j + 1) % self.check_every and j + 1 < n_steps and self.report is None:
                 continue
             small.extend(V.host(columns[:, :, small.n_read : j + 1]))
-            if small.is_lost.any():
+            if small.is_tainted.any():
                 self._contain(small, k)
             if self.report is not None:
                 y, _ = self._advance(cycle, self.v.copy(x), self.v.zeros(), small.beta > 0)
@@ -187,8 +189,8 @@ class RestartedArnoldi:
         return cycle
 
     def _contain(self, small: Hessenberg, k: int) -> None:
-        """Clear what a failed system computed after its last good step."""
-        for i in np.flatnonzero(small.is_lost):
+        """Clear what a system with a NaN computed after its last good step."""
+        for i in np.flatnonzero(small.is_tainted):
             only = np.arange(self.v.n_systems) == i
             self.V.clear(only, k + int(small.steps[i]) + 1)
             if self.Z is not None:

@@ -183,13 +183,19 @@ class _Deflation:
             for i in range(n):
                 V.put(i, method.A(self.U.vector(i)))
         for _ in range(2):  # the second pass mends what the first lost to an ill-conditioned C
-            gram = V.host(V.products(V.rows[:n, ...], V.rows[:n, ...]))
-            n = self._transform([whitening(g, method.v.eps) for g in gram], n)
+            grams = V.host(V.products(V.rows[:n, ...], V.rows[:n, ...]))
+            is_lost = ~np.isfinite(grams).all(axis=(1, 2))
+            for block in self._blocks():
+                block.clear(is_lost)
+            n = self._transform([whitening(gram, method.v.eps) for gram in grams], n)
+
+    def _blocks(self) -> list[Basis]:
+        return [self.method.V, self.U] + ([] if self.P is self.U else [self.P])
 
     def _transform(self, parts: list[NDArray[Any]], n: int) -> int:
         """Replace the first n vectors, preimages and images by combinations of them."""
         combinations = self._side_by_side(parts, n)
-        for block in [self.method.V, self.U] + ([] if self.P is self.U else [self.P]):
+        for block in self._blocks():
             rows = block.rows[:n, ...]
             block.load(block.combine(block.coefficients(combinations), rows))
         return self.size

@@ -45,6 +45,8 @@ class Hessenberg:
     is_open, is_claimed, is_lost, is_exhausted : (n_systems,)
         Whether the system still takes columns, has met its tolerance, met a NaN, has no new
         direction left.
+    is_tainted : (n_systems,)
+        Where a column held a NaN, the system being open or not.
     norms : (n_systems, n_columns + 1)
         Residual norms; valid up to `steps`.
     reached : (n_systems,)
@@ -77,6 +79,7 @@ class Hessenberg:
         self.is_open: Mask = (beta > 0) & (limit > 0)
         self.is_claimed: Mask = np.zeros(n_systems, dtype=np.bool_)
         self.is_lost: Mask = ~np.isfinite(beta)
+        self.is_tainted: Mask = np.zeros(n_systems, dtype=np.bool_)
         self.is_exhausted: Mask = np.zeros(n_systems, dtype=np.bool_)
         self.norms: Floats = np.zeros((n_systems, n_columns + 1))
         self.norms[:, 0] = beta
@@ -94,6 +97,7 @@ class Hessenberg:
             column = columns[:, :, k]
             is_finite = np.isfinite(column).all(axis=1)
             if not is_finite.all():
+                self.is_tainted |= ~is_finite
                 self.is_lost |= self.is_open & ~is_finite
                 self.is_open &= is_finite
             # A system that takes no more columns has zeros there, so that no NaN can spread.

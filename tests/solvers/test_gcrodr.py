@@ -10,7 +10,15 @@ import scipy.sparse
 import scipy.sparse.linalg
 from numpy.typing import NDArray
 
-from solvers import RecycleSpace, SolverError, Status, gcrodr, gmres, principal_angle
+from solvers import (
+    RecycleSpace,
+    SolverError,
+    Status,
+    gcrodr,
+    gmres,
+    principal_angle,
+    vectors_of,
+)
 
 Array = NDArray[np.generic]
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
@@ -176,6 +184,22 @@ class TestRecycling:
         assert solution.converged
         assert np.linalg.norm(b - A @ solution.x) <= 1.01e-10 * np.linalg.norm(b)
 
+    def test_mends_images_that_are_nearly_dependent(
+        self, library: SimpleNamespace, rng: np.random.Generator
+    ) -> None:
+        A = _slow(rng, 40, np.complex128)
+        rows = _draw(rng, (1, 1, 40), np.complex128)
+        rows = rows + 1e-6 * _draw(rng, (5, 1, 40), np.complex128)
+        b = library.array(_draw(rng, (40,), np.complex128))
+        space = RecycleSpace(5, same_operator=True)
+        space.keep(vectors_of(b), vectors=rows)
+        gcrodr(library.array(A), b, m=12, k=5, recycle=space, maxiter=3)
+        U, C = (np.asarray(space.kept(name))[:, 0] for name in ("vectors", "images"))
+        np.testing.assert_allclose(C, U @ A.T, atol=1e-6 * np.abs(C).max())
+        lengths = np.linalg.norm(C, axis=1)
+        gram = (C.conj() @ C.T) / lengths / lengths[:, None]
+        np.testing.assert_allclose(gram, np.eye(len(C)), atol=1e-9)
+
     @pytest.mark.parametrize("target", ["largest", "both"])
     def test_other_targets_solve_too(self, rng: np.random.Generator, target: str) -> None:
         space = RecycleSpace(6, target=target)
@@ -282,11 +306,12 @@ class TestBatch:
                 assert error <= 1e-5 * np.linalg.norm(exact)
                 assert principal_angle(shared.columns(i), own[i].columns()) < 1e-4
 
+    @pytest.mark.parametrize("same_operator", [False, True])
     def test_a_bad_system_harms_no_mate(
-        self, library: SimpleNamespace, rng: np.random.Generator
+        self, library: SimpleNamespace, rng: np.random.Generator, same_operator: bool
     ) -> None:
         A = np.stack([_slow(rng, 50, np.float64) for _ in range(3)])
-        space = RecycleSpace(5)
+        space = RecycleSpace(5, same_operator=same_operator)
         b = library.array(rng.normal(size=(3, 50)))
         alone = gcrodr(library.array(A), b, n_batch_axes=1, m=14, k=5)
         bad = A.copy()
@@ -300,6 +325,9 @@ class TestBatch:
                 assert np.linalg.norm(found - plain) <= 1e-4 * np.linalg.norm(plain)
             assert np.isfinite(space.columns(0)).all()
             assert space.columns(1).shape[1] == 0
+            for name in ("vectors", "images"):
+                kept = space.kept(name)
+                assert kept is None or np.isfinite(np.asarray(kept)).all()
             assert space.columns(2).shape[1] == 5
 
     def test_systems_that_need_nothing(

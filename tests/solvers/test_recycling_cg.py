@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse
 from numpy.typing import NDArray
 
-from solvers import Discrepancy, RecycleSpace, Status, cg, gcrodr, principal_angle
+from solvers import Discrepancy, RecycleSpace, Status, cg, gcrodr, principal_angle, vectors_of
 from solvers.basis import Basis
 from solvers.vectors import ArrayVectors
 
@@ -229,22 +229,33 @@ class TestNewOperator:
         _, vectors = np.linalg.eigh(A)
         assert principal_angle(space.columns(), vectors[:, :5]) < 1e-2
 
-    def test_judges_directions_by_the_preconditioned_operator(
-        self, rng: np.random.Generator
+    @pytest.mark.parametrize("target", ["smallest", "largest"])
+    def test_chooses_eigenvectors_of_the_preconditioned_operator(
+        self, rng: np.random.Generator, definite: Make, target: str
     ) -> None:
-        """A badly scaled diagonal: small eigenvalues of A are harmless, those of M A are not."""
-        scales = np.geomspace(1e-4, 1e4, 80)
-        rng.shuffle(scales)
-        Q, _ = np.linalg.qr(rng.normal(size=(80, 80)))
-        core = Q * _slow(80) @ Q.T
-        S = np.diag(scales**0.5)
-        A, M = S @ core @ S, np.diag(1 / scales)
-        space = RecycleSpace(10)
-        its = [
-            cg(A, S @ rng.normal(size=80), M=M, recycle=space, rtol=1e-8).iterations[0]
-            for _ in range(4)
-        ]
-        assert its[-1] <= 0.6 * its[0]
+        """A solve that sees the whole space must find those of M A exactly."""
+        A = definite(rng, np.linspace(1, 9, 8))
+        M = definite(rng, np.linspace(0.2, 3, 8))
+        space = RecycleSpace(4, target=target)
+        cg(A, _draw(rng, (8,), np.complex128), M=M, recycle=space, rtol=1e-13, maxiter=8)
+        values, vectors = np.linalg.eig(M @ A)
+        order = np.argsort(values.real)
+        wanted = vectors[:, order[:4] if target == "smallest" else order[4:]]
+        assert principal_angle(space.columns(), wanted) < 1e-6
+
+    def test_mends_images_that_are_nearly_dependent(
+        self, library: SimpleNamespace, rng: np.random.Generator, definite: Make
+    ) -> None:
+        A = definite(rng, np.linspace(1, 9, 40))
+        rows = _draw(rng, (1, 1, 40), np.complex128)
+        rows = rows + 1e-6 * _draw(rng, (5, 1, 40), np.complex128)
+        b = library.array(_draw(rng, (40,), np.complex128))
+        space = RecycleSpace(5, same_operator=True)
+        space.keep(vectors_of(b), vectors=rows)
+        cg(library.array(A), b, recycle=space, maxiter=1)
+        W, AW = (np.asarray(space.kept(name))[:, 0] for name in ("vectors", "conjugate_images"))
+        np.testing.assert_allclose(AW, W @ A.T, atol=1e-6 * np.abs(AW).max())
+        np.testing.assert_allclose(W.conj() @ AW.T, np.eye(len(W)), atol=1e-9)
 
     def test_pays_on_diffusion_with_changing_coefficients(self, rng: np.random.Generator) -> None:
         """A sequence of log-normal media on 32^2 points, Jacobi preconditioned."""
@@ -388,6 +399,9 @@ class TestBatch:
                 assert true <= 1.001e-8 * np.linalg.norm(b[i])
                 assert np.isfinite(space.columns(i)).all()
             assert space.columns(1).shape[1] == 0
+            for name in ("vectors", "conjugate_images"):
+                kept = space.kept(name)
+                assert kept is None or np.isfinite(np.asarray(kept)).all()
 
     def test_finished_systems_are_not_moved(
         self, library: SimpleNamespace, rng: np.random.Generator, definite: Make
