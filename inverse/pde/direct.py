@@ -9,7 +9,7 @@ from inverse.pde.strategies import MAXITER, Answer, is_definite, strategy
 from operators.pde import LinearSystems
 from solvers import cg
 from solvers.gmres import gmres
-from solvers.preconditioners import Factorised
+from solvers.preconditioners import Factorised, RepeatedLU
 
 __all__ = ["Direct", "LaggedLU", "OneLU"]
 
@@ -22,22 +22,18 @@ class Direct:
 
     learns = False
 
+    def __init__(self) -> None:
+        self._lu = RepeatedLU()
+
     def solve(self, systems: LinearSystems, tolerance: float) -> Answer:
         """Solve every system by itself."""
         x = torch.empty_like(systems.rhs)
         n_applied = np.zeros(len(x), dtype=np.int64)
         for i, b in enumerate(systems.rhs):
-            matrix = systems.matrix(i)
-            factors = Factorised(matrix, lag="shared")
-            rhs = b.numpy().ravel()
-            values = factors.forward(rhs)
-            for _ in range(_REFINEMENTS):
-                residual = rhs - matrix @ values
-                if np.linalg.norm(residual) <= tolerance * np.linalg.norm(rhs):
-                    break
-                values = values + factors.forward(residual)
+            values, n_applied[i] = self._lu.solve(
+                systems.matrix(i), b.numpy().ravel(), tolerance
+            )
             x[i] = torch.from_numpy(values).reshape(b.shape)
-            n_applied[i] = factors.n_applied
         return Answer(x, np.zeros(len(x), dtype=np.int64), n_applied)
 
 

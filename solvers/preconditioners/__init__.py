@@ -7,6 +7,7 @@ from solvers.preconditioners.incomplete import IncompleteCholesky, IncompleteLU,
 from solvers.preconditioners.jacobi import Jacobi
 from solvers.preconditioners.multigrid import Multigrid
 from solvers.preconditioners.protocol import Preconditioner
+from solvers.preconditioners.repeated_lu import RepeatedLU
 from solvers.preconditioners.single_precision import SinglePrecision
 from solvers.preconditioners.spectral import SpectralLaplacian
 from solvers.preconditioners.ssor import Ssor
@@ -19,6 +20,7 @@ __all__ = [
     "Jacobi",
     "Multigrid",
     "Preconditioner",
+    "RepeatedLU",
     "SinglePrecision",
     "SpectralLaplacian",
     "Ssor",

@@ -11,7 +11,7 @@ from solvers.errors import SolverError
 from solvers.preconditioners.layout import host_vector, like, matrix_of, system_rows
 from solvers.vectors import Array
 
-__all__ = ["Factorised", "factorise"]
+__all__ = ["Factorised", "factorise", "has_symmetric_pattern"]
 
 
 @final
@@ -144,7 +144,7 @@ def factorise(matrix: Any) -> Any:
 
     columns = matrix.tocsc()
     options: dict[str, Any] = {}
-    if _has_symmetric_pattern(matrix, columns):
+    if _is_mirrored(matrix, columns):
         options = {
             "permc_spec": "MMD_AT_PLUS_A",
             "diag_pivot_thresh": 0.01,
@@ -170,7 +170,12 @@ def solve_rows(lu: Any, rows: NDArray[Any], form: str, is_complex: bool) -> NDAr
     return np.asarray(lu.solve(columns, form).T)
 
 
-def _has_symmetric_pattern(rows: Any, columns: Any) -> bool:
+def has_symmetric_pattern(matrix: Any) -> bool:
+    """Tell whether a canonical CSR matrix has its entries in pairs (i, j), (j, i)."""
+    return _is_mirrored(matrix, matrix.tocsc())
+
+
+def _is_mirrored(rows: Any, columns: Any) -> bool:
     """Compare the pattern of A by rows with that by columns: equal if A and A^T share it."""
     return np.array_equal(rows.indptr, columns.indptr) and np.array_equal(
         rows.indices, columns.indices
