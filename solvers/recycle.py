@@ -32,7 +32,7 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_IMAGES = ("images", "conjugate_images")
+_IMAGES = ("images", "conjugate_images", "plain_images")
 _ARRAYS = ("vectors", *_IMAGES, "preimages")
 
 
@@ -126,6 +126,26 @@ class RecycleSpace:
         for name in _IMAGES:
             self._kept.pop(name, None)
 
+    def shift(self, delta: float) -> None:
+        """Say that the next operator is the last one plus `delta` times the identity.
+
+        Of directions that `solvers.cg` keeps, A W + delta W costs no application. Images that
+        `solvers.gcrodr` keeps are forgotten.
+
+        Parameters
+        ----------
+        delta : float
+            0 changes nothing.
+        """
+        if delta == 0:
+            return
+        conjugate = self._kept.pop("conjugate_images", None)
+        plain = self._kept.pop("plain_images", None)
+        self.forget_images()
+        images = plain if conjugate is None else conjugate
+        if images is not None:
+            self._kept["plain_images"] = images + delta * self._kept["vectors"]
+
     @property
     def dim(self) -> int:
         """How many vectors are held."""
@@ -183,7 +203,8 @@ class RecycleSpace:
         """Return the rows (dim, n_systems, size) of what is held under a name, None if nothing.
 
         "vectors" are those of x. "images" are A times them, orthonormal; "conjugate_images" the
-        same where the vectors are A-orthonormal instead. "preimages" are M^-1 times them.
+        same where the vectors are A-orthonormal instead; "plain_images" where they are neither.
+        "preimages" are M^-1 times them.
         """
         return self._kept.get(name)
 

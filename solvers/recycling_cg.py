@@ -93,7 +93,8 @@ class RecycledDirections:
             return 0
         vectors: Array = self.space.kept("vectors")
         conjugate: Array = self.space.kept("conjugate_images")
-        images: Array = self.space.kept("images") if conjugate is None else conjugate
+        names = ("conjugate_images", "plain_images", "images")
+        images: Array = next((a for a in map(self.space.kept, names) if a is not None), None)
         self.W.load(vectors[-n:, ...])
         if images is not None:
             self.AW.load(images[-n:, ...])

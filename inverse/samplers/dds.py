@@ -37,6 +37,7 @@ def dds(
     weight: float = 0.6,
     form: str = "noisy",
     cg_iterations: CgIterations | None = None,
+    recycle: int = 0,
 ) -> Reconstruction:
     """Sample by denoising, moving towards the data, and adding noise back.
 
@@ -87,6 +88,8 @@ def dds(
     form : {"noisy", "noiseless"}
     cg_iterations : int or "adaptive"
         Conjugate-gradient iterations a step, M in the paper; adaptive by default.
+    recycle : int
+        Directions of earlier data steps that each starts from; see `inverse.samplers.run.Run`.
 
     Returns
     -------
@@ -117,6 +120,7 @@ def dds(
         generator=generator,
         n_samples=n_samples,
         cg_iterations=cg_iterations,
+        recycle=recycle,
         progress=progress,
         callback=callback,
     )

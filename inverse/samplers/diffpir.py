@@ -37,6 +37,7 @@ def diffpir(
     weight: float | None = None,
     zeta: float | None = None,
     cg_iterations: CgIterations = "adaptive",
+    recycle: int = 0,
 ) -> Reconstruction:
     """Sample by denoising, solving for the data, and re-noising what the solution implies.
 
@@ -85,6 +86,8 @@ def diffpir(
         Share of fresh noise in the variance, 0 to 1; 1 by default.
     cg_iterations : int or "adaptive"
         Conjugate-gradient iterations a step.
+    recycle : int
+        Directions of earlier data steps that each starts from; see `inverse.samplers.run.Run`.
 
     Returns
     -------
@@ -108,6 +111,7 @@ def diffpir(
         generator=generator,
         n_samples=n_samples,
         cg_iterations=cg_iterations,
+        recycle=recycle,
         progress=progress,
         callback=callback,
     )

@@ -35,6 +35,7 @@ def mbir(
     sigma_min: float | None = None,
     snr: float = 0.16,
     cg_iterations: CgIterations = 1,
+    recycle: int = 0,
 ) -> Reconstruction:
     """Sample by predictor and corrector of a score model, each followed by a data step.
 
@@ -74,6 +75,8 @@ def mbir(
         Of the corrector.
     cg_iterations : int or "adaptive"
         Conjugate-gradient iterations a data step.
+    recycle : int
+        Directions of earlier data steps that each starts from; see `inverse.samplers.run.Run`.
 
     Returns
     -------
@@ -97,6 +100,7 @@ def mbir(
         generator=generator,
         n_samples=n_samples,
         cg_iterations=cg_iterations,
+        recycle=recycle,
         progress=progress,
         callback=callback,
     )

@@ -28,6 +28,7 @@ def pnp_hqs(
     sigma_min: float | None = None,
     weight: float = 0.6,
     cg_iterations: CgIterations = "adaptive",
+    recycle: int = 0,
 ) -> Reconstruction:
     """Alternate denoising and data consistency at falling noise levels.
 
@@ -55,6 +56,8 @@ def pnp_hqs(
         lambda above.
     cg_iterations : int or "adaptive"
         Conjugate-gradient iterations a step.
+    recycle : int
+        Directions of earlier data steps that each starts from; see `inverse.samplers.run.Run`.
 
     Returns
     -------
@@ -76,6 +79,7 @@ def pnp_hqs(
         prior,
         generator=generator,
         cg_iterations=cg_iterations,
+        recycle=recycle,
         progress=progress,
         callback=callback,
     )

@@ -17,7 +17,7 @@ from inverse.reconstruction import Diagnostics, Reconstruction, finish
 from inverse.samplers.schedule import noise_levels, vp_levels
 from inverse.samplers.streams import Generators, Streams
 from inverse.settings import count, number
-from solvers import Solution, cg
+from solvers import RecycleSpace, Solution, cg
 
 __all__ = ["Callback", "CgIterations", "Run", "State", "Step", "one_of"]
 
@@ -85,6 +85,10 @@ class Run:
         Of each data step. Adaptive: until 0.035 of the step's first residual is left, at most 8
         in the first step and 2 in the last: twenty steps cost 100 to 128 applications of A^H A.
         None for a sampler without such steps.
+    recycle : int
+        Directions of earlier data steps that each one starts from, kept with their images: 2 n
+        more images in memory. Data steps differ by their weights alone, so that images follow at
+        no application of A^H A. 0 is plain CG.
     progress, callback : function, optional
         See `Progress` and `Callback`.
     """
@@ -94,6 +98,7 @@ class Run:
     streams: Streams
     n_samples: int = 1
     cg_iterations: CgIterations | None = 4
+    recycle: int = 0
     progress: Progress | None = None
     callback: Callback | None = None
     backprojection: torch.Tensor = field(init=False)
@@ -102,6 +107,8 @@ class Run:
     levels: list[float] = field(init=False, default_factory=list)
     n_operator: int = field(init=False, default=1)
     n_denoiser: int = field(init=False, default=0)
+    _space: RecycleSpace | None = field(init=False, default=None)
+    _last_weight: float = field(init=False, default=0.0)
     _started: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +125,7 @@ class Run:
         generator: Generators = None,
         n_samples: int = 1,
         cg_iterations: CgIterations | None = 4,
+        recycle: int = 0,
         progress: Progress | None = None,
         callback: Callback | None = None,
     ) -> tuple[Run, torch.Tensor]:
@@ -133,6 +141,7 @@ class Run:
         n_samples : int
             Independent images drawn of each system.
         cg_iterations : int, "adaptive" or None
+        recycle : int
         progress, callback : function, optional
 
         Raises
@@ -150,10 +159,13 @@ class Run:
             Streams(generator, n_samples, n_systems),
             n_samples,
             cg_iterations,
+            count("recycle", recycle, low=0),
             progress,
             callback,
         )
         start = run._solve(run.backprojection[:1], _WARM_WEIGHT, _WARM_ITERATIONS, _RTOL).x
+        if run.recycle:
+            run._space = RecycleSpace(run.recycle, target="largest", same_operator=True)
         run.phase = smooth_phase(start) if start.is_complex() else torch.ones_like(start)
         return run, start.expand_as(run.backprojection)
 
@@ -308,7 +320,11 @@ class Run:
             Of the method, besides what the levels say.
         """
         levels = self.levels
-        solves = {} if self.cg_iterations is None else {"cg_iterations": self.cg_iterations}
+        solves: dict[str, object] = {}
+        if self.cg_iterations is not None:
+            solves["cg_iterations"] = self.cg_iterations
+        if self.recycle:
+            solves["recycle"] = self.recycle
         return finish(
             self.problem,
             x,
@@ -334,6 +350,9 @@ class Run:
 
     def _solve(self, b: torch.Tensor, weight: float, maxiter: int, rtol: float) -> Solution:
         normal = self.problem.operator.normal
+        if self._space is not None:
+            self._space.shift(weight - self._last_weight)
+            self._last_weight = weight
         found = cg(
             (lambda v: torch.add(normal(v), v, alpha=weight)) if weight else normal,
             b,
@@ -341,6 +360,7 @@ class Run:
             maxiter=maxiter,
             verify=False,
             n_batch_axes=1 + self.problem.n_batch_axes,
+            recycle=self._space,
         )
         self.n_operator += found.n_operator
         return found

@@ -271,3 +271,22 @@ def test_the_prior_helps(name: str) -> None:
 
 def error(image: np.ndarray) -> float:
     return float(np.linalg.norm(image - truth().numpy()))
+
+
+@pytest.mark.parametrize("name", ["dds", "diffpir", "mbir", "pnp_hqs"])
+def test_recycling_reaches_tight_data_steps_with_fewer_iterations(name: str) -> None:
+    problem = problem_of("complex")
+    plain = run(name, problem, cg_iterations=60)
+    none = run(name, problem, cg_iterations=60, recycle=0)
+    recycled = run(name, problem, cg_iterations=60, recycle=30)
+    few = run(name, problem, cg_iterations=6, recycle=30)
+    cut_off = run(name, problem, cg_iterations=6)
+    assert np.array_equal(plain.image, none.image)
+    assert error_of(recycled, plain) < 1e-3
+    assert error_of(few, plain) < 0.8 * error_of(cut_off, plain)
+    assert recycled.settings["recycle"] == 30
+    assert "recycle" not in plain.settings
+
+
+def error_of(found: Reconstruction, wanted: Reconstruction) -> float:
+    return float(np.linalg.norm(found.image - wanted.image) / np.linalg.norm(wanted.image))

@@ -498,3 +498,41 @@ class TestStatus:
         first, last = events.index("A"), len(events) - 1 - events[::-1].index("A")
         assert events.count("A") == 5
         assert "host" not in events[first:last]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+class TestShift:
+    def test_images_follow_a_shift_at_no_application(
+        self, library: SimpleNamespace, rng: np.random.Generator, definite: Make, dtype: type
+    ) -> None:
+        """Against a space that applied the shifted operator to its vectors."""
+        A = definite(rng, _tomography(50, 100.0), dtype)
+        shifted = (A + 0.5 * np.eye(50)).astype(dtype)
+        b, c = _draw(rng, (50,), dtype), _draw(rng, (50,), dtype)
+        found = []
+        for knows_shift in (True, False):
+            space = RecycleSpace(8, target="largest", same_operator=True)
+            cg(library.array(A), library.array(b), recycle=space, rtol=0.0, maxiter=8)
+            if knows_shift:
+                space.shift(0.5)
+            else:
+                space.forget_images()
+            found.append(
+                cg(library.array(shifted), library.array(c), recycle=space, rtol=0.0, maxiter=3)
+            )
+        ours, applied = found
+        scale = np.linalg.norm(library.numpy(applied.x))
+        error = np.linalg.norm(library.numpy(ours.x) - library.numpy(applied.x))
+        assert error <= (1e-11 if np.finfo(dtype).eps < 1e-10 else 1e-3) * scale
+        assert applied.n_operator - ours.n_operator == 8
+
+    def test_no_shift_changes_nothing(
+        self, library: SimpleNamespace, rng: np.random.Generator, definite: Make, dtype: type
+    ) -> None:
+        A = library.array(definite(rng, _slow(30), dtype))
+        space = RecycleSpace(4, same_operator=True)
+        space.shift(1.0)
+        cg(A, library.array(_draw(rng, (30,), dtype)), recycle=space, rtol=0.0, maxiter=5)
+        before = space.kept("conjugate_images")
+        space.shift(0.0)
+        assert space.kept("conjugate_images") is before
