@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from inverse.errors import UsageError
 from inverse.methods import Progress, register
 from inverse.mri.stopping import SEARCH_LIMIT, least_squares, stop_by_risk
 from inverse.priors import Prior
@@ -21,6 +22,7 @@ from solvers import (
     DaubechiesTransform,
     GroupL1,
     LeastSquares,
+    RecycleSpace,
     Solution,
     Status,
     WaveletL1,
@@ -65,6 +67,7 @@ def cg_sense(
     progress: Progress | None = None,
     weight: float = 0.0,
     iterations: int | str = "auto",
+    recycle: RecycleSpace | None = None,
 ) -> Reconstruction:
     """argmin_x ||A x - y||^2 + weight ||x||^2 by conjugate gradients, stopped before noise grows.
 
@@ -84,11 +87,15 @@ def cg_sense(
     weight : float
         Tikhonov weight, in units where the image's peak and the operator's norm are about one.
     iterations : int or "auto"
+    recycle : RecycleSpace, optional
+        Directions of earlier reconstructions with the same maps and mask, frames of a series for
+        instance; from Python, with `iterations` and a `weight` given. It pays in solves that are to
+        be tight; one that stops early to keep noise out is another image with it.
 
     Raises
     ------
     UsageError
-        If a setting is out of range.
+        If a setting is out of range, or `recycle` is given where iterations regularise.
 
     References
     ----------
@@ -99,6 +106,11 @@ def cg_sense(
     started = time.perf_counter()
     weight = number("weight", weight)
     settings: dict[str, object] = {"weight": weight, "iterations": iterations}
+    if recycle is not None and (iterations == "auto" or weight == 0):
+        raise UsageError(
+            "cg_sense expected a weight and a number of iterations with recycle: "
+            "where iterations regularise, what is recycled would change the image"
+        )
     if iterations == "auto" and problem.noise_std > 0:
         generator = generator or torch.Generator().manual_seed(0)
         stop = stop_by_risk(
@@ -117,7 +129,7 @@ def cg_sense(
         )
     limit = SEARCH_LIMIT if iterations == "auto" else count("iterations", iterations)
     report = _reporting(progress, "cg_sense", limit)
-    found = least_squares(problem, weight, limit, callback=report)
+    found = least_squares(problem, weight, limit, recycle=recycle, callback=report)
     return _Finished("cg_sense", settings, started).reconstruction(problem, found)
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from inverse.problem import Problem
-from solvers import Solution, cg
+from solvers import RecycleSpace, Solution, cg
 
 __all__ = ["SEARCH_LIMIT", "EarlyStop", "least_squares", "stop_by_risk"]
 
@@ -47,6 +47,7 @@ def least_squares(
     iterations: int,
     *,
     rhs: torch.Tensor | None = None,
+    recycle: RecycleSpace | None = None,
     callback: Callable[[int, torch.Tensor], None] | None = None,
 ) -> Solution:
     """Run CG on (A^H A + weight I) x = A^H y, or on another right-hand side.
@@ -58,7 +59,7 @@ def least_squares(
     iterations : int
     rhs : Tensor, (*batch, *problem.operator.domain.shape), optional
         Further batch axes in front are further systems.
-    callback : function, optional
+    recycle, callback : optional
         As for `solvers.cg`.
     """
     normal = problem.operator.normal
@@ -70,6 +71,7 @@ def least_squares(
         rtol=1e-6,
         maxiter=iterations,
         n_batch_axes=problem.n_batch_axes + more,
+        recycle=recycle,
         callback=callback,
     )
 

@@ -15,6 +15,7 @@ from inverse.grid import Grid
 from inverse.methods import METHODS, find, settings_of, takes_prior
 from inverse.samplers.run import State
 from operators import LinearOperator, Sense, Space
+from solvers import RecycleSpace
 
 find("dds")  # fills the table
 SAMPLERS = sorted(name for name in METHODS if takes_prior(name))
@@ -290,3 +291,18 @@ def test_recycling_reaches_tight_data_steps_with_fewer_iterations(name: str) -> 
 
 def error_of(found: Reconstruction, wanted: Reconstruction) -> float:
     return float(np.linalg.norm(found.image - wanted.image) / np.linalg.norm(wanted.image))
+
+
+def test_cg_sense_recycles_between_reconstructions_where_it_is_told_how_far_to_go() -> None:
+    problem = problem_of("MRI")
+    cg_sense = METHODS["cg_sense"]
+    space = RecycleSpace(20, target="largest", same_operator=True)
+    settings = {"weight": 1e-3, "iterations": 40}
+    plain = cg_sense(problem, **settings)
+    first = cg_sense(problem, recycle=space, **settings)
+    again = cg_sense(problem, recycle=space, **settings)
+    assert np.array_equal(first.image, plain.image)
+    assert error_of(again, plain) < 1e-5
+    assert again.diagnostics.n_operator < first.diagnostics.n_operator
+    with pytest.raises(UsageError, match="would change the image"):
+        cg_sense(problem, recycle=space)
