@@ -7,7 +7,9 @@ up is inside, nothing is kept from one system to the next.
 from __future__ import annotations
 
 import functools
+import importlib
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,6 +25,7 @@ from scipy.sparse.linalg import LinearOperator, cg, splu
 __all__ = ["PEERS", "Peer", "System", "petsc"]
 
 _PETSC_PYTHON = Path("/usr/bin/python3")
+_PETSC_PACKAGES = "*/*-real/lib/python3/dist-packages"
 _PETSC_SCRIPT = Path(__file__).parent / "pde_petsc.py"
 
 
@@ -58,7 +61,7 @@ def superlu(system: System, rtol: float) -> NDArray[Any]:
 
 @functools.cache
 def _pardiso() -> Any:  # noqa: ANN401 -- pypardiso declares no types
-    import pypardiso
+    pypardiso: Any = importlib.import_module("pypardiso")
 
     return pypardiso.PyPardisoSolver()
 
@@ -109,7 +112,7 @@ def petsc(
     if not _PETSC_PYTHON.exists():
         return f"{_PETSC_PYTHON} does not exist"
     with tempfile.TemporaryDirectory() as folder:
-        arrays: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, Any] = {}
         for i, system in enumerate(systems):
             A = sparse.csr_array(system.A)
             parts = {"data": A.data, "indices": A.indices, "indptr": A.indptr, "b": system.b}
@@ -117,8 +120,16 @@ def petsc(
         path = Path(folder) / "systems.npz"
         np.savez(path, **arrays)
         command = [str(_PETSC_PYTHON), str(_PETSC_SCRIPT), str(path), str(rtol), *preconditioners]
-        done = subprocess.run(  # noqa: S603 -- our own script
-            command, capture_output=True, text=True, check=False, timeout=600
+        # Debian keeps one build of PETSc beside another, none of them where Python looks.
+        builds = sorted(str(path) for path in Path("/usr/lib/petscdir").glob(_PETSC_PACKAGES))
+        paths = {"PYTHONPATH": os.pathsep.join(builds)}
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+            env=os.environ | paths,
         )
     if done.returncode:
         return done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it failed"

@@ -14,7 +14,7 @@ import time
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-import numpy as np  # noqa: E402 -- the number of threads is read when it is loaded
+import numpy as np  # the number of threads is read here
 
 
 def main(path: str, rtol: float, names: list[str]) -> None:

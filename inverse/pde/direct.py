@@ -18,7 +18,7 @@ _REFINEMENTS = 2
 
 @strategy("direct")
 class Direct:
-    """SuperLU of every matrix, with iterative refinement down to the tolerance."""
+    """LU factors of every matrix in single precision, refined down to the tolerance."""
 
     learns = False
 
@@ -30,9 +30,7 @@ class Direct:
         x = torch.empty_like(systems.rhs)
         n_applied = np.zeros(len(x), dtype=np.int64)
         for i, b in enumerate(systems.rhs):
-            values, n_applied[i] = self._lu.solve(
-                systems.matrix(i), b.numpy().ravel(), tolerance
-            )
+            values, n_applied[i] = self._lu.solve(systems.matrix(i), b.numpy().ravel(), tolerance)
             x[i] = torch.from_numpy(values).reshape(b.shape)
         return Answer(x, np.zeros(len(x), dtype=np.int64), n_applied)
 

@@ -19,8 +19,9 @@ __all__ = ["Trial", "choose_solver", "pilot"]
 
 _N_PILOT = 16
 _N_SORTED = 256
-_HOPELESS = 4.0
-"""A strategy whose first sample takes so many times the best so far is not tried further."""
+_HOPELESS = 8.0
+"""A strategy whose first sample takes so many times the best one's is not tried further; solving
+many samples together gains less than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,19 @@ def pilot(plan: Plan, *, progress: Callable[[str, int, int], None] | None = None
     list of Trial
         Fastest first, those that failed last.
     """
-    names = _candidates(plan)
+    orders = {name: _some_samples(plan, name) for name in _candidates(plan)}
+    firsts = {}
+    for name, (few, order) in orders.items():
+        _timed(few, order[:1])  # loads and compiles what the strategy needs
+        firsts[name] = _timed(few, order[:1])
+    best = min((t.milliseconds for t in firsts.values() if t.converged), default=np.inf)
     trials: list[Trial] = []
-    for i, name in enumerate(names):
-        best = min((t.milliseconds for t in trials if t.converged), default=np.inf)
-        trials.append(_try(replace(plan, solver=name), best))
+    for name, first in firsts.items():
+        few, order = orders[name]
+        is_tried = len(order) > 1 and first.milliseconds <= _HOPELESS * best
+        trials.append(_timed(few, order) if is_tried else first)
         if progress is not None:
-            progress("choosing a solver", i + 1, len(names))
+            progress("choosing a solver", len(trials), len(firsts))
     return sorted(trials, key=lambda trial: (not trial.converged, trial.milliseconds))
 
 
@@ -97,17 +104,11 @@ def _candidates(plan: Plan) -> list[str]:
     return applicable(plan.equation.systems(plan.grid, parameters, state))
 
 
-def _try(plan: Plan, best: float) -> Trial:
-    strategy = STRATEGIES[plan.solver][0]()
-    sort = "greedy" if strategy.learns else "none"
-    few = replace(plan, n_samples=min(plan.n_samples, _N_SORTED), sort=sort)
-    order = order_of(few)[: min(_N_PILOT, few.n_samples)]
-    first = _timed(few, order[:1].tolist())
-    if first.milliseconds > _HOPELESS * best:
-        first = _timed(few, order[:1].tolist())  # what the first call had to load is loaded now
-    if first.milliseconds > _HOPELESS * best or len(order) == 1:
-        return first
-    return _timed(few, order.tolist())
+def _some_samples(plan: Plan, name: str) -> tuple[Plan, list[int]]:
+    """Return which samples a strategy is tried on, and the plan that they are from."""
+    sort = "greedy" if STRATEGIES[name][0]().learns else "none"
+    few = replace(plan, solver=name, n_samples=min(plan.n_samples, _N_SORTED), sort=sort)
+    return few, order_of(few)[: min(_N_PILOT, few.n_samples)].tolist()
 
 
 def _timed(plan: Plan, indices: list[int]) -> Trial:
