@@ -178,7 +178,7 @@ def parse_grid(text: object) -> tuple[int, ...]:
 
 def _plan(asked: Mapping[str, object], output: Path, report: object) -> tuple[Plan, list[Trial]]:
     """Return the plan; that of parts which are there already if it is what is asked for."""
-    from inverse.pde.generate import parts_folder, plan_in
+    from inverse.pde.parts import agreed_plan, parts_folder, plan_in
     from inverse.pde.pilot import choose_solver, pilot
     from inverse.pde.plan import Plan
     from inverse.pde.solving import STRATEGIES
@@ -206,7 +206,7 @@ def _plan(asked: Mapping[str, object], output: Path, report: object) -> tuple[Pl
         plan = replace(plan, solver=choose_solver(trials))
     if sort == "auto" and STRATEGIES[plan.solver][0]().learns:
         plan = replace(plan, sort="hilbert")
-    return plan, trials
+    return (agreed_plan(plan, output) if solver == "auto" else plan), trials
 
 
 def _runner(workers: int, scheduler: str | None) -> Runner:

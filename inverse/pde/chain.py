@@ -137,12 +137,14 @@ class _March:
                 state[i], residuals[i] = self._retry(again, records[i : i + 1])
             records["relative_residual"] = np.maximum(records["relative_residual"], residuals)
             states.append(state)
+        states = [systems.on_grid(state) for state in states]
         solution = states[0] if len(states) == 1 else torch.stack(states, dim=1)
         values = solution.contiguous().numpy()
         records["converged"] &= records["relative_residual"] <= plan.tolerance
         values[~records["converged"]] = np.nan
-        records["digest"] = digests_of_samples(parameters, values)
-        return Samples(np.array(indices, dtype=np.int64), parameters, values, records)
+        samples = Samples(np.array(indices, dtype=np.int64), parameters, values, records)
+        records["digest"] = digests_of_samples(samples)
+        return samples
 
     def _retry(
         self, systems: LinearSystems, record: NDArray[np.void]

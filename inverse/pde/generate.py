@@ -6,22 +6,25 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inverse.errors import DataError, UsageError
+from inverse.errors import DataError, ResourceError, UsageError
 from inverse.io.atomic import check_writable, replacing
 from inverse.pde.chains import chains_of, order_of
+from inverse.pde.parts import begin, parts_folder, turn
 from inverse.pde.plan import Plan
 from inverse.pde.samples import Samples
-from inverse.pde.store import read_part, write_data_set
+from inverse.pde.store import DataSet, open_data_set, read_part
 from inverse.pde.workers import Runner
+from inverse.pde.writing import write_data_set
 from inverse.provenance import commit, versions
 
-__all__ = ["Made", "check_target", "generate", "parts_folder", "plan_in"]
+__all__ = ["Made", "check_target", "generate"]
 
 Report = Callable[[str, int, int], None]
 
@@ -50,23 +53,6 @@ class Made:
     n_kept: int
     unconverged: tuple[int, ...]
     seconds: float
-
-
-def parts_folder(path: Path) -> Path:
-    """Return where the parts of a data set lie until it is whole."""
-    return path.with_name(path.name + ".parts")
-
-
-def plan_in(folder: Path) -> Plan | None:
-    """Return the plan that a parts folder was begun with; None if there is none.
-
-    Raises
-    ------
-    DataError
-        If the plan is damaged.
-    """
-    file = folder / "plan.json"
-    return Plan.from_json(file.read_text()) if file.exists() else None
 
 
 def check_target(path: Path, *, overwrite: bool = False) -> None:
@@ -118,54 +104,70 @@ def generate(
     Raises
     ------
     UsageError
-        If the data set, or parts of another plan, are there and `overwrite` is not given.
+        If the data set, or parts of another plan, are there and `overwrite` is not given; or if
+        another process is at work on the same shard.
     DataError
-        If a part is damaged.
+        If a part, the order or the plan that is there is damaged.
     ResourceError
         If the disk is full; finished parts are kept.
     """
-    folder = _begin(plan, path, shard, overwrite=overwrite)
+    check_target(path, overwrite=overwrite)
+    if not 0 <= shard[0] < shard[1]:
+        raise UsageError(f"shard expected i/n with 0 <= i < n, got {shard[0]}/{shard[1]}")
+    before = _identity(path)
+    folder = begin(plan, path, shard, overwrite=overwrite)
+    try:
+        with turn(folder / f"run-{shard[0]}-of-{shard[1]}.lock"):
+            return _work(plan, path, runner, shard, progress)
+    except (DataError, ResourceError, FileNotFoundError):
+        # Another task may have put the data set together meanwhile and removed the parts.
+        if _identity(path) in {None, before}:
+            raise
+        with open_data_set(path) as data:
+            if data.plan != plan:
+                raise
+            return Made(path, True, 0, plan.n_samples, _unconverged(data), 0.0)
+
+
+def _work(
+    plan: Plan, path: Path, runner: Runner, shard: tuple[int, int], progress: Report | None
+) -> Made:
+    """Solve the chains of a shard that are missing; put the data set together if all are there."""
+    folder = parts_folder(path)
     chains = chains_of(plan, _order(plan, folder))
     files = [folder / f"chain-{i:06d}.h5" for i in range(len(chains))]
     mine = range(shard[0], len(chains), shard[1])
     missing = [i for i in mine if not files[i].exists()]
-    n_kept = sum(len(chains[i]) for i in mine) - sum(len(chains[i]) for i in missing)
+    n_mine = sum(len(chains[i]) for i in mine)
+    n_kept = n_mine - sum(len(chains[i]) for i in missing)
     seconds, done = 0.0, n_kept
-    for i, spent in runner.run(plan, [(i, chains[i], files[i]) for i in missing]):
-        seconds, done = seconds + spent, done + len(chains[i])
-        if progress is not None:
-            progress("solving", done, sum(len(chains[i]) for i in mine))
+    with closing(runner.run(plan, [(i, chains[i], files[i]) for i in missing])) as finished:
+        for i, spent in finished:
+            seconds, done = seconds + spent, done + len(chains[i])
+            if progress is not None:
+                progress("solving", done, n_mine)
     is_complete = all(file.exists() for file in files)
-    unconverged = _assemble(plan, path, files, progress) if is_complete else ()
+    unconverged: tuple[int, ...] = ()
     if is_complete:
-        shutil.rmtree(folder, ignore_errors=True)
+        with turn(folder / "whole.lock", waits=True):
+            unconverged = _assemble(plan, path, list(zip(files, chains, strict=True)), progress)
+            shutil.rmtree(folder, ignore_errors=True)
     return Made(path, is_complete, done - n_kept, n_kept, unconverged, seconds)
 
 
-def _begin(plan: Plan, path: Path, shard: tuple[int, int], *, overwrite: bool) -> Path:
-    """Check what is there and make the folder of the parts, with the plan in it."""
-    if not 0 <= shard[0] < shard[1]:
-        raise UsageError(f"shard expected i/n with 0 <= i < n, got {shard[0]}/{shard[1]}")
-    check_target(path, overwrite=overwrite)
-    folder = parts_folder(path)
-    before = plan_in(folder)
-    if before is not None and before != plan:
-        if not overwrite:
-            raise UsageError(
-                f"{folder}: holds parts of another data set ({_difference(before, plan)}); "
-                f"repeat that command to finish it, or --overwrite it"
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(exist_ok=True)
-    if before != plan:
-        with replacing(folder / "plan.json") as part:
-            part.write_text(plan.to_json())
-    return folder
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from one that replaced it; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
-def _difference(before: Plan, plan: Plan) -> str:
-    old, new = json.loads(before.to_json()), json.loads(plan.to_json())
-    return ", ".join(f"{k} {old[k]} there, {new[k]} now" for k in old if old[k] != new[k])
+def _unconverged(data: DataSet) -> tuple[int, ...]:
+    return tuple(
+        int(i) for samples in data.blocks() for i in samples.index[~samples.records["converged"]]
+    )
 
 
 def _order(plan: Plan, folder: Path) -> NDArray[np.int64]:
@@ -178,25 +180,34 @@ def _order(plan: Plan, folder: Path) -> NDArray[np.int64]:
         np.save(buffer, order_of(plan))
         with replacing(file) as part:
             part.write_bytes(buffer.getvalue())
-    order = np.load(file, allow_pickle=False)
-    if not np.array_equal(np.sort(order), np.arange(plan.n_samples)):
-        raise DataError(f"{file}: damaged; remove it to have the samples sorted again")
+    damaged = DataError(f"{file}: damaged; remove it to have the samples sorted again")
+    if not 8 * plan.n_samples < file.stat().st_size < 8 * plan.n_samples + 4096:
+        raise damaged
+    try:
+        order = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, MemoryError) as error:
+        raise damaged from error
+    if order.dtype != np.int64 or not np.array_equal(np.sort(order), np.arange(plan.n_samples)):
+        raise damaged
     return np.asarray(order, dtype=np.int64)
 
 
 def _assemble(
-    plan: Plan, path: Path, files: Sequence[Path], progress: Report | None
+    plan: Plan,
+    path: Path,
+    chains: Sequence[tuple[Path, NDArray[np.int64]]],
+    progress: Report | None,
 ) -> tuple[int, ...]:
     """Write the data set from its parts; return the samples that did not converge."""
     unconverged: list[int] = []
 
     def parts() -> Iterator[Samples]:
-        for i, file in enumerate(files):
-            samples = read_part(file, plan)
+        for i, (file, index) in enumerate(chains):
+            samples = read_part(file, plan, index)
             unconverged.extend(samples.index[~samples.records["converged"]].tolist())
             yield samples
             if progress is not None:
-                progress("writing", i + 1, len(files))
+                progress("writing", i + 1, len(chains))
 
     write_data_set(path, plan, _provenance(plan), parts())
     return tuple(sorted(unconverged))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ SORTS = ("none", "greedy", "hilbert")
 
 SMALLEST_CHAIN, LARGEST_CHAIN = 32, 512
 LARGEST_SHARD = 128 * 2**20  # bytes
+_MOST_SAMPLES, _LARGEST_AXIS = 10**9, 2**20
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,11 @@ class Plan:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         object.__setattr__(self, "settings", dict(self.settings))
-        if self.n_samples < 1:
-            raise UsageError(f"the number of samples expected 1 or more, got {self.n_samples}")
+        if not 1 <= self.n_samples <= _MOST_SAMPLES:
+            raise UsageError(
+                f"the number of samples expected 1 or more, to {_MOST_SAMPLES}, "
+                f"got {self.n_samples}"
+            )
         if not 1e-13 <= self.tolerance < 1:
             raise UsageError(
                 f"the tolerance expected 1e-13 (what double precision can reach) to 1, "
@@ -136,23 +140,52 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, from whatever source; nothing is drawn or allocated.
 
         Raises
         ------
         DataError
-            If the text is no plan.
+            If the text is no plan. Whether its family and settings exist is not known yet.
         """
         try:
             given = json.loads(text)
-            return cls(**{name: given[name] for name in (f.name for f in fields(cls))})
-        except (ValueError, TypeError, KeyError) as error:
+            for name, is_right in _STORED.items():
+                if not is_right(given[name]):
+                    raise ValueError(f"{name} is {str(given[name])[:40]}")
+            return cls(**{f.name: given[f.name] for f in fields(cls)})
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise DataError(f"this is no plan of a data set ({error})") from error
 
     @property
     def digest(self) -> str:
         """SHA-256 of the plan: two runs with the same one make the same samples."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _is_count(value: object, largest: int) -> bool:
+    return type(value) is int and 1 <= value <= largest
+
+
+def _is_shape(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and 1 <= len(value) <= 3
+        and all(_is_count(n, _LARGEST_AXIS) for n in value)
+    )
+
+
+_STORED: dict[str, Callable[[object], bool]] = {
+    "family": lambda value: isinstance(value, str),
+    "shape": _is_shape,
+    "n_samples": lambda value: _is_count(value, _MOST_SAMPLES),
+    "solver": lambda value: isinstance(value, str),
+    "settings": lambda value: isinstance(value, dict),
+    "seed": lambda value: type(value) is int,
+    "tolerance": lambda value: type(value) is float,
+    "sort": lambda value: isinstance(value, str),
+    "chain_length": lambda value: _is_count(value, _MOST_SAMPLES),
+}
+"""What each field of a stored plan has to be."""
 
 
 def chain_length_for(n_samples: int, bytes_per_sample: int) -> int:

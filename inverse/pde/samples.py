@@ -19,7 +19,7 @@ RECORD = np.dtype(
         ("n_operator", "<i4"),  # applications of the operator, or of a factorisation
         ("relative_residual", "<f8"),  # largest ||b - A u|| / ||b|| of any step, recomputed
         ("converged", "?"),
-        ("digest", "S64"),  # SHA-256 over the bytes of its parameters and its solution
+        ("digest", "S64"),  # SHA-256 over the bytes of everything that is stored of it
     ]
 )
 """One row a sample. Times are not here: they would differ from run to run."""
@@ -37,7 +37,7 @@ class Samples:
         As drawn, float64.
     solution : (n, *unknown) or (n, n_steps + 1, *unknown)
         float64 or complex128; NaN where a sample did not converge. A transient equation has its
-        initial state first.
+        initial state first. Points of the rim that the unknown leaves out are there and zero.
     records : (n,), RECORD
     """
 
@@ -46,23 +46,43 @@ class Samples:
     solution: NDArray[np.generic]
     records: NDArray[np.void]
 
+    def at(self, rows: slice) -> Samples:
+        """Return some of them; the arrays are shared."""
+        return Samples(
+            self.index[rows],
+            {name: values[rows] for name, values in self.parameters.items()},
+            self.solution[rows],
+            self.records[rows],
+        )
 
-def digests_of_samples(
-    parameters: Mapping[str, NDArray[np.float64]], solution: NDArray[np.generic]
-) -> list[bytes]:
-    """Return the SHA-256 of each sample's bytes: parameters in the mapping's order, then solution.
+
+def digests_of_samples(samples: Samples) -> list[bytes]:
+    """Return the SHA-256 of everything that is stored of each sample.
+
+    It goes over its number (little-endian, 8 bytes), its parameters in the family's order, its
+    solution, and its record but for the digest itself.
 
     Examples
     --------
-    >>> found = digests_of_samples({"a": np.zeros((2, 3))}, np.ones((2, 3)))
-    >>> len(found), found[0] == found[1], len(found[0])
-    (2, True, 64)
+    >>> found = [
+    ...     digests_of_samples(
+    ...         Samples(np.arange(2), {"a": np.zeros((2, 3))}, np.full(2, u), np.zeros(2, RECORD))
+    ...     )
+    ...     for u in (0.0, 1.0)
+    ... ]
+    >>> len(found[0]), len({*found[0], *found[1]}), len(found[0][0])
+    (2, 4, 64)
     """
-    parts = [np.ascontiguousarray(values) for values in (*parameters.values(), solution)]
+    arrays = (*samples.parameters.values(), samples.solution)
+    parts = [np.ascontiguousarray(values) for values in arrays]
+    numbers = np.asarray(samples.index, dtype="<i8")
+    records = np.array(samples.records, dtype=RECORD)
+    records["digest"] = b""
     found = []
-    for i in range(len(solution)):
-        digest = hashlib.sha256()
+    for i in range(len(numbers)):
+        digest = hashlib.sha256(numbers[i].tobytes())
         for part in parts:
             digest.update(part[i].tobytes())
+        digest.update(records[i].tobytes())
         found.append(digest.hexdigest().encode())
     return found

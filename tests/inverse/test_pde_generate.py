@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+import os
+import shutil
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,12 +20,13 @@ from scipy.sparse.linalg import spsolve
 from inverse.errors import DataError, ResourceError, UsageError
 from inverse.pde.chain import solve_samples
 from inverse.pde.drawing import draw
-from inverse.pde.generate import generate, parts_folder
+from inverse.pde.generate import generate
+from inverse.pde.parts import agreed_plan, parts_folder, plan_in
 from inverse.pde.plan import Plan
 from inverse.pde.solving import STRATEGIES
 from inverse.pde.store import open_data_set
 from inverse.pde.strategies import Answer
-from inverse.pde.verify import verify
+from inverse.pde.verify import stored_residuals, verify
 from inverse.pde.workers import Here, Processes, Task
 from operators.pde import LinearSystems
 
@@ -39,7 +44,7 @@ class Stops:
 
     after: int
 
-    def run(self, plan: Plan, tasks: Sequence[Task]) -> Iterator[tuple[int, float]]:
+    def run(self, plan: Plan, tasks: Sequence[Task]) -> Generator[tuple[int, float], None, None]:
         for i, done in enumerate(Here().run(plan, tasks)):
             if i == self.after:
                 raise KeyboardInterrupt
@@ -50,7 +55,7 @@ class Stops:
 class Backwards:
     """Solves the last chain first."""
 
-    def run(self, plan: Plan, tasks: Sequence[Task]) -> Iterator[tuple[int, float]]:
+    def run(self, plan: Plan, tasks: Sequence[Task]) -> Generator[tuple[int, float], None, None]:
         return Here().run(plan, tasks[::-1])
 
 
@@ -273,3 +278,283 @@ def test_a_file_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
         file["x"] = 1
     with pytest.raises(DataError, match="expected a data set"):
         verify(tmp_path / "other.h5")
+
+
+def test_solutions_lie_on_the_whole_grid_and_a_rim_that_is_not_zero_is_found(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "set.h5"
+    generate(Plan("darcy-fno", (9, 9), 3, "direct"), path, runner=Here())
+    assert verify(path).is_sound
+    with h5py.File(path, "r+") as file:
+        assert file["solution"].shape == file["parameters/conductivity"].shape == (3, 9, 9)
+        assert not file["solution"][:, 0].any()
+        assert file["solution"][:, 1:-1, 1:-1].all()
+        file["solution"][1, 0, 4] = 1e-30
+    assert verify(path).above_tolerance == (1,)
+
+
+def test_another_start_of_a_march_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "set.h5"
+    still = replace(MARCH, settings={"n_steps": 1})
+    generate(still, path, runner=Here())
+    with h5py.File(path, "r+") as file:
+        file["solution"][2, 0] += 1.0
+    assert verify(path).above_tolerance == (2,)
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan, 0.0])
+@pytest.mark.parametrize("sample", [0, 17])
+def test_a_parameter_that_the_equation_does_not_take_is_laid_to_its_sample(
+    made: Path, sample: int, value: float
+) -> None:
+    with h5py.File(made, "r+") as file:
+        file["parameters/conductivity"][sample, 1, 2] = value
+    found = verify(made)
+    assert found.above_tolerance == found.changed == (sample,)
+
+
+@pytest.mark.parametrize("name", ["iterations", "solver", "relative_residual", "attempts"])
+def test_a_changed_record_is_found(made: Path, name: str) -> None:
+    with h5py.File(made, "r+") as file:
+        records = file["records"][()]
+        records[name][5] = {"solver": b"direct"}.get(name, 77)
+        file["records"][...] = records
+    assert verify(made).changed == (5,)
+
+
+def test_two_samples_that_changed_places_are_found(made: Path) -> None:
+    with h5py.File(made, "r+") as file:
+        for name in ("parameters/conductivity", "solution", "records"):
+            values = file[name][()]
+            values[[3, 4]] = values[[4, 3]]
+            file[name][...] = values
+    assert verify(made).changed == (3, 4)
+
+
+def _replace_plan(file: h5py.File, **changes: object) -> None:
+    """Store another plan, with a provenance that goes with it."""
+    plan = json.loads(file.attrs["plan"]) | changes
+    text = json.dumps(plan, sort_keys=True)
+    provenance = json.loads(file.attrs["provenance"])
+    provenance["plan_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    file.attrs["plan"] = np.bytes_(text.encode())
+    file.attrs["provenance"] = np.bytes_(json.dumps(provenance).encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"family": "nonsense"}, "not possible in this version.*nonsense"),
+        ({"settings": {"nonsense": 1}}, "not possible in this version"),
+        ({"settings": {"alpha": "wide"}}, r"set\.h5"),
+        ({"settings": {"alpha": -1.0}}, "not possible in this version"),
+        ({"settings": [1, 2]}, "no plan"),
+        ({"shape": [100_000, 100_000]}, "does not go with"),
+        ({"shape": [12, 13]}, r"set\.h5"),
+        ({"shape": [12, 12, 12, 12]}, "no plan"),
+        ({"shape": [2**40, 2]}, "no plan"),
+        ({"shape": "12"}, "no plan"),
+        ({"n_samples": 23}, "expected 23 samples"),
+        ({"n_samples": 10**30}, "no plan"),
+        ({"n_samples": True}, "no plan"),
+        ({"tolerance": None}, "no plan"),
+        ({"tolerance": 7.0}, "no plan"),
+        ({"chain_length": 0}, "no plan"),
+        ({"seed": -1}, "no plan"),
+    ],
+)
+def test_a_hostile_plan_is_one_line(made: Path, changes: dict[str, object], message: str) -> None:
+    with h5py.File(made, "r+") as file:
+        _replace_plan(file, **changes)
+    with pytest.raises(DataError, match=message):
+        verify(made)
+
+
+def test_a_plan_that_is_not_the_provenances_is_refused(made: Path) -> None:
+    with h5py.File(made, "r+") as file:
+        text = json.loads(file.attrs["plan"]) | {"tolerance": 1e-2}
+        file.attrs["plan"] = np.bytes_(json.dumps(text, sort_keys=True).encode())
+    with pytest.raises(DataError, match="not the one that its provenance names"):
+        verify(made)
+
+
+def _external_link(file: h5py.File) -> None:
+    del file["solution"]
+    file["solution"] = h5py.ExternalLink("/etc/passwd", "x")
+
+
+def _soft_link(file: h5py.File) -> None:
+    del file["solution"]
+    file["solution"] = h5py.SoftLink("/parameters/conductivity")
+
+
+def _linked_group(file: h5py.File) -> None:
+    file.move("parameters", "elsewhere")
+    file["parameters"] = h5py.SoftLink("/elsewhere")
+
+
+def _external_storage(file: h5py.File) -> None:
+    del file["solution"]
+    size = 22 * 12 * 12 * 8
+    outside = [("/etc/passwd", 0, size)]
+    file.create_dataset("solution", (22, 12, 12), "f8", external=outside)
+
+
+def _huge_shape(file: h5py.File) -> None:
+    del file["solution"]
+    file.create_dataset("solution", (22, 2**20, 2**20), "f8", chunks=(1, 64, 64))
+
+
+def _single_precision(file: h5py.File) -> None:
+    values = file["solution"][()]
+    del file["solution"]
+    file["solution"] = values.astype("f4")
+
+
+def _other_shape(file: h5py.File) -> None:
+    values = file["solution"][()]
+    del file["solution"]
+    file["solution"] = values[:, :6]
+
+
+def _other_records(file: h5py.File) -> None:
+    del file["records"]
+    file["records"] = np.zeros(22, [("solver", "S20")])
+
+
+def _no_provenance(file: h5py.File) -> None:
+    del file.attrs["provenance"]
+
+
+def _text_of_any_length(file: h5py.File) -> None:
+    file.attrs["plan"] = "a string of variable length"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_external_link, "is a link"),
+        (_soft_link, "is a link"),
+        (_linked_group, "is a link"),
+        (_external_storage, "kept in other files"),
+        (_huge_shape, "declares"),
+        (_single_precision, "expected double precision"),
+        (_other_shape, r"expected \(12, 12\) a sample, got \(6, 12\)"),
+        (_other_records, "unknown layout"),
+        (_no_provenance, "provenance"),
+        (_text_of_any_length, "fixed length"),
+    ],
+)
+def test_a_hostile_file_is_one_line(
+    made: Path, change: Callable[[h5py.File], None], message: str
+) -> None:
+    with h5py.File(made, "r+") as file:
+        change(file)
+    with pytest.raises(DataError, match=message):
+        verify(made)
+
+
+def test_errors_of_whoever_reads_are_not_laid_to_the_file(made: Path) -> None:
+    with pytest.raises(ZeroDivisionError), open_data_set(made):
+        _ = 1 // 0
+
+
+def test_a_part_of_other_samples_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "again.h5"
+    with pytest.raises(KeyboardInterrupt):
+        generate(PLAN, path, runner=Stops(2))
+    first, second = sorted(parts_folder(path).glob("chain-*.h5"))[:2]
+    shutil.copy(first, second)
+    with pytest.raises(DataError, match=r"chain-000001\.h5: damaged"):
+        generate(PLAN, path, runner=Here())
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000, b'{"family": 1}'])
+def test_a_damaged_plan_names_its_file(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "set.h5"
+    with pytest.raises(KeyboardInterrupt):
+        generate(PLAN, path, runner=Stops(1))
+    plan = parts_folder(path) / "plan.json"
+    plan.write_bytes(text)
+    with pytest.raises(DataError, match=r"plan\.json"):
+        generate(PLAN, path, runner=Here())
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None, np.zeros(22), np.zeros(22, np.int64)])
+def test_a_damaged_order_names_its_file(tmp_path: Path, content: object) -> None:
+    path, plan = tmp_path / "set.h5", replace(PLAN, sort="hilbert")
+    with pytest.raises(KeyboardInterrupt):
+        generate(plan, path, runner=Stops(1))
+    order = parts_folder(path) / "order.npy"
+    if isinstance(content, np.ndarray):
+        np.save(order, content)
+    else:
+        order.write_bytes(order.read_bytes()[:-9] if content is None else bytes(content))
+    with pytest.raises(DataError, match=r"order\.npy: damaged"):
+        generate(plan, path, runner=Here())
+    order.unlink()
+    assert generate(plan, path, runner=Here()).is_complete
+
+
+def test_tasks_that_chose_different_solvers_agree_on_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "set.h5"
+    other = replace(PLAN, solver="direct", sort="hilbert")
+    assert agreed_plan(PLAN, path) == PLAN
+    assert agreed_plan(other, path) == PLAN
+    foreign = replace(other, seed=8)
+    assert agreed_plan(foreign, path) == foreign
+    assert plan_in(parts_folder(path)) == PLAN
+
+
+def test_who_comes_too_late_finds_the_data_set_made(tmp_path: Path) -> None:
+    """Another task puts the data set together while this one still works, and removes the parts."""
+    path = tmp_path / "set.h5"
+
+    @dataclass(frozen=True)
+    class Late:
+        def run(
+            self, plan: Plan, tasks: Sequence[Task]
+        ) -> Generator[tuple[int, float], None, None]:
+            generate(plan, path, runner=Here(), shard=(0, 1))
+            yield from Here().run(plan, tasks)
+
+    found = generate(PLAN, path, runner=Late(), shard=(1, 2))
+    assert found.is_complete
+    assert verify(path).is_sound
+    assert not parts_folder(path).exists()
+
+
+def test_array_jobs_do_not_remove_parts_of_another_plan(tmp_path: Path) -> None:
+    path = tmp_path / "set.h5"
+    with pytest.raises(KeyboardInterrupt):
+        generate(PLAN, path, runner=Stops(1))
+    other = replace(PLAN, seed=8)
+    with pytest.raises(UsageError, match="which no --shard can"):
+        generate(other, path, runner=Here(), shard=(0, 2), overwrite=True)
+    assert generate(other, path, runner=Here(), overwrite=True).n_kept == 0
+
+
+def test_a_disk_without_room_is_found_out_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int, start: int, length: int) -> None:
+        del handle, start
+        if length > 2**19:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    path, plan = tmp_path / "set.h5", replace(PLAN, shape=(64, 64), n_samples=16, chain_length=4)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ResourceError, match=r"set\.h5: not written, No space left.*free some"):
+        generate(plan, path, runner=Here())
+    monkeypatch.undo()
+    assert not path.exists()
+    assert generate(plan, path, runner=Here()).n_kept == plan.n_samples
+
+
+def test_read_only_arrays_can_be_checked(made: Path) -> None:
+    with open_data_set(made) as data:
+        samples = data.rows(0, 3)
+    for array in (*samples.parameters.values(), samples.solution):
+        array.flags.writeable = False
+    assert (stored_residuals(PLAN, samples) <= 1e-10).all()
