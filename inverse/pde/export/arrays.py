@@ -28,7 +28,7 @@ def solved_blocks(data: DataSet, start: int, stop: int) -> Iterator[Samples]:
     DataError
         If one of them did not converge.
     """
-    step = max(1, _BLOCK // data.plan.bytes_per_sample)
+    step = max(1, _BLOCK // data.bytes_per_sample)
     for first in range(start, stop, step):
         samples = data.rows(first, min(first + step, stop))
         bad = samples.index[~samples.records["converged"]]

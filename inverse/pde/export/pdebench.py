@@ -67,7 +67,7 @@ def write(data: DataSet, parts: list[Path]) -> None:
         If a sample did not converge.
     """
     grid = data.plan.grid
-    n_bytes = len(data) * data.plan.bytes_per_sample  # twice what single precision takes
+    n_bytes = len(data) * data.bytes_per_sample  # twice what single precision takes
     with new_hdf5(parts[0], n_bytes) as file:
         for samples in solved_blocks(data, 0, len(data)):
             (coefficient,), (solution,) = _pair(data, samples)

@@ -64,7 +64,7 @@ def write(data: DataSet, parts: list[Path]) -> None:
 
 
 def _write(data: DataSet, path: Path, start: int, stop: int) -> None:
-    n_bytes = (stop - start) * data.plan.bytes_per_sample  # twice what single precision takes
+    n_bytes = (stop - start) * data.bytes_per_sample  # twice what single precision takes
     with new_hdf5(path, n_bytes) as file:
         for name in _names([], []):
             file.create_group(name)
