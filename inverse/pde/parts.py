@@ -42,7 +42,7 @@ def plan_in(folder: Path) -> Plan | None:
         return Plan.from_json(text)
     except DataError as error:
         raise DataError(
-            f"{file}: damaged, {error}; remove {folder.name} to begin anew, or put the file back"
+            f"{file}: damaged, {error}; remove it and run the same command again, parts are kept"
         ) from error
 
 
