@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,15 +181,15 @@ def test_shards_at_the_same_time_make_one_data_set(tmp_path: Path, truth: str) -
 
 def test_a_file_that_may_not_grow_is_one_line_and_parts_are_kept(tmp_path: Path) -> None:
     """A limit of file sizes between a part's and the whole's stands for a disk that fills up."""
-    path = tmp_path / "set.h5"
-    with largest_file(200_000):
-        run = begin(PLAN, path, 2)
+    path, plan = tmp_path / "set.h5", replace(PLAN, shape=(32, 32))
+    with largest_file(400_000):
+        run = begin(plan, path, 2)
         _, said = run.communicate()
     assert run.returncode == 5
     assert said.splitlines()[-1].startswith(f"inverse: {path}: not written, File too large")
     assert "Traceback" not in said
-    assert n_parts(path) == PLAN.n_chains
-    assert generate(PLAN, path, runner=Here()).n_kept == PLAN.n_samples
+    assert n_parts(path) == plan.n_chains
+    assert generate(plan, path, runner=Here()).n_kept == plan.n_samples
     assert verify(path).is_sound
 
 
