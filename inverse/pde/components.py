@@ -70,8 +70,6 @@ def input_components(plan: Plan, samples: Samples) -> list[Component]:
 def solution_components(plan: Plan, samples: Samples) -> list[Component]:
     """Return the solution of samples as fields (n, n_times, *grid); a steady one has one time.
 
-    Where a family leaves points out on the rim of the grid, they are there and zero.
-
     Raises
     ------
     UsageError
@@ -90,8 +88,6 @@ def solution_components(plan: Plan, samples: Samples) -> list[Component]:
     if not is_march(plan, samples):
         values = values[:, None]
     n_axes = values.ndim - 2
-    if n_axes in {grid.ndim, grid.ndim + 1}:
-        values = _with_rim(plan, samples, values)
     if n_axes not in {grid.ndim, grid.ndim + 1} or values.shape[-grid.ndim :] != grid.shape:
         raise UsageError(
             f"family {plan.family!r}: its unknown, of shape {samples.solution.shape[1:]}, does not "
@@ -148,17 +144,6 @@ def _listed(text: str) -> list[str]:
     """Take "(u, v)(t=0)" or "T, q" apart."""
     match = re.match(r"\(?([^()]*)\)?", text)
     return match.group(1).split(", ") if match else [text]
-
-
-def _with_rim(plan: Plan, samples: Samples, values: NDArray[Any]) -> NDArray[Any]:
-    grid = plan.grid
-    if values.shape[-grid.ndim :] == grid.shape:
-        return values
-    first = {name: array[:1] for name, array in samples.parameters.items()}
-    state = plan.equation.initial(grid, first)
-    rim = plan.equation.systems(grid, first, state).rim
-    n_leading = values.ndim - grid.ndim
-    return np.pad(values, [(0, 0)] * n_leading + [(rim, rim)] * grid.ndim)
 
 
 def _real_parts(part: Component) -> list[Component]:
