@@ -42,9 +42,24 @@ def draw(plan: Plan, indices: Sequence[int]) -> dict[str, NDArray[np.float64]]:
 
 
 def feature_blocks(plan: Plan) -> Iterator[NDArray[np.float64]]:
-    """Yield what samples are sorted by, (n, features) in blocks: every random field, flattened."""
+    """Yield what samples are sorted by, (n, features) in blocks: every random field, flattened.
+
+    Each parameter is divided by its spread over the first block, so that none outweighs the others
+    by its unit.
+    """
     names = [quantity.name for quantity in plan.equation.parameters]
+    spread: dict[str, float] = {}
     for start in range(0, plan.n_samples, _FEATURE_BLOCK):
         indices = range(start, min(start + _FEATURE_BLOCK, plan.n_samples))
         drawn = draw(plan, indices)
-        yield np.concatenate([drawn[name].reshape(len(indices), -1) for name in names], axis=1)
+        if not spread:
+            spread = {name: _spread(drawn[name]) for name in names}
+        flat = [drawn[name].reshape(len(indices), -1) / spread[name] for name in names]
+        yield np.concatenate(flat, axis=1)
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """Return the root mean square distance of samples from their mean; 1 where they are equal."""
+    rows = values.reshape(len(values), -1)
+    distance = float(np.sqrt(np.mean(np.sum((rows - rows.mean(axis=0)) ** 2, axis=1))))
+    return distance or 1.0

@@ -92,6 +92,7 @@ class Plan:
             raise UsageError(f"sort expected one of {', '.join(SORTS)}, got {self.sort!r}")
         if self.chain_length < 0:
             raise UsageError(f"the chain length expected 0 or more, got {self.chain_length}")
+        _ = self.grid  # refuses a family, settings and a shape that cannot be
         if self.chain_length == 0:
             length = chain_length_for(self.n_samples, self.bytes_per_sample)
             object.__setattr__(self, "chain_length", length)
@@ -145,7 +146,7 @@ class Plan:
         Raises
         ------
         DataError
-            If the text is no plan. Whether its family and settings exist is not known yet.
+            If the text is no plan, or its family or settings do not exist in this version.
         """
         try:
             given = json.loads(text)
@@ -153,6 +154,8 @@ class Plan:
                 if not is_right(given[name]):
                     raise ValueError(f"{name} is {str(given[name])[:40]}")
             return cls(**{f.name: given[f.name] for f in fields(cls)})
+        except UsageError as error:
+            raise DataError(f"this is no plan that is possible in this version: {error}") from error
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise DataError(f"this is no plan of a data set ({error})") from error
 

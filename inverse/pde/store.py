@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from inverse.errors import DataError, UsageError
+from inverse.errors import DataError
 from inverse.io.hdf5 import dataset, member, opened, text
 from inverse.io.untrusted import DEFAULT_MAX_MEMORY, check_budget, existing_file, reading
 from inverse.pde.plan import Plan
@@ -166,10 +166,6 @@ def _data_set(path: Path, file: h5py.File) -> DataSet:
     made_by = json.loads(provenance)
     if made_by.get("plan_sha256") != plan.digest:
         raise DataError(f"{path}: its plan is not the one that its provenance names; damaged")
-    try:
-        _ = plan.equation, plan.grid
-    except UsageError as error:
-        raise DataError(f"{path}: not possible in this version, {error}") from error
     data = DataSet(path, plan, provenance, *_arrays(path, file, plan, plan.n_samples))
     _check_solution(data)
     return data

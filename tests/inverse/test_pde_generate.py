@@ -19,7 +19,7 @@ from scipy.sparse.linalg import spsolve
 
 from inverse.errors import DataError, ResourceError, UsageError
 from inverse.pde.chain import solve_samples
-from inverse.pde.drawing import draw
+from inverse.pde.drawing import draw, feature_blocks
 from inverse.pde.generate import generate
 from inverse.pde.parts import agreed_plan, parts_folder, plan_in
 from inverse.pde.plan import Plan
@@ -345,10 +345,10 @@ def _replace_plan(file: h5py.File, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"family": "nonsense"}, "not possible in this version.*nonsense"),
-        ({"settings": {"nonsense": 1}}, "not possible in this version"),
+        ({"family": "nonsense"}, "no plan that is possible in this version.*nonsense"),
+        ({"settings": {"nonsense": 1}}, "no plan that is possible in this version"),
         ({"settings": {"alpha": "wide"}}, r"set\.h5"),
-        ({"settings": {"alpha": -1.0}}, "not possible in this version"),
+        ({"settings": {"alpha": -1.0}}, "no plan that is possible in this version"),
         ({"settings": [1, 2]}, "no plan"),
         ({"shape": [100_000, 100_000]}, "does not go with"),
         ({"shape": [12, 13]}, r"set\.h5"),
@@ -560,3 +560,11 @@ def test_read_only_arrays_can_be_checked(made: Path) -> None:
     for array in (*samples.parameters.values(), samples.solution):
         array.flags.writeable = False
     assert (stored_residuals(PLAN, samples) <= 1e-10).all()
+
+
+def test_no_parameter_outweighs_the_others_by_its_unit() -> None:
+    plan = Plan("heat", (8, 8), 40, "direct")
+    (features,) = feature_blocks(plan)
+    medium, source = features[:, :64], features[:, 64:]
+    for part in (medium, source):
+        assert np.isclose(np.sum(np.var(part, axis=0)), 1.0)
