@@ -18,6 +18,7 @@ release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 exclude_patterns = ["_build"]
 default_role = "literal"
+smartquotes = False  # solver="auto" is code wherever it stands
 highlight_language = "none"  # an indented block in a docstring is an equation
 html_theme = "alabaster"
 html_theme_options = {
@@ -36,6 +37,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings give shapes and units beside the types
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+
+# Types in docstrings are words: a shape (n_samples,) is no reference, and `Grid` is two classes.
+suppress_warnings = ["ref.python"]
 
 _LITERAL = re.compile(r"(``.+?``|`[^`]+`)")
 _MARKUP = re.compile(r"([*|]|_(?=\W|$))")
