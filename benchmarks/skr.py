@@ -3,7 +3,7 @@
 Every application counts: the images of the recycled space under each new operator, the residual
 recomputed at the end, the first system of a sequence. Each case writes its own table, row by row:
 
-    python -m benchmarks.skr darcy-2500 darcy-10000 helmholtz-0.2 delta ratios
+    python -m benchmarks.skr darcy-2500 darcy-10000 helmholtz-0.2-modes delta ratios
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def darcy(side: int, n_systems: int, n_gmres: int, limit: float) -> None:
     sequence = drawn("skr_darcy", (side, side), n_systems, "coefficient")
     n, systems, rtol = sequence.n, sequence.systems, 1e-5
     table = Table(
-        name=f"skr.darcy-{n}",
+        name=f"skr.darcy-{n}" + ("" if n_systems > n_gmres else "-few"),
         title=f"skr_darcy, n = {n}, to {rtol:g} without a preconditioner: applications of A",
         columns=("solver", "systems", "mean", "median", "most", "unconverged", "CPU ms a system"),
         note=f"GMRES(40) is stopped at {CAP} steps: where some are unconverged its figures are "
@@ -102,14 +102,14 @@ def darcy(side: int, n_systems: int, n_gmres: int, limit: float) -> None:
     deflated = partial(gcrodr, m=40, k=20)
     runs: dict[str, Callable[[], SequenceResult]] = {
         'GCRO-DR(40, 20), preset="skr"': partial(published, sequence, rtol),
+        "GMRES(40)": lambda: solve_sequence(
+            systems[:n_gmres], solver=restarted, rtol=rtol, maxiter=CAP
+        ),
         "GCRO-DR(40, 20), unsorted": lambda: solve_sequence(
             systems, recycle=RecycleSpace(20, gives_up=False), solver=deflated, rtol=rtol
         ),
         "GCRO-DR(40, 20), nothing recycled": lambda: solve_sequence(
             systems, solver=deflated, rtol=rtol
-        ),
-        "GMRES(40)": lambda: solve_sequence(
-            systems[:n_gmres], solver=restarted, rtol=rtol, maxiter=CAP
         ),
     }
     counts = {}
@@ -131,10 +131,10 @@ def _summary(counts: NDArray[np.int64]) -> tuple[Any, Any, Any]:
     return counts.mean(), np.median(counts), counts.max()
 
 
-def helmholtz(contrast: float, n_systems: int) -> None:
+def helmholtz(contrast: float, medium: str, n_systems: int) -> None:
     """Measure waves of k_0 = 50, 12 points a wavelength, both orders on the same systems."""
     table = Table(
-        name=f"skr.helmholtz-{contrast:g}",
+        name=f"skr.helmholtz-{contrast:g}-{medium}",
         title=f"Helmholtz, k_0 = 50, contrast {contrast:g}, 96 x 96, Sommerfeld walls, to 1e-6",
         columns=("medium", "solver", "order", "hop", "applications", "factorisations", "missed"),
         note=f"{n_systems} systems, the same in every order; applications of A a system. Shared: "
@@ -144,47 +144,44 @@ def helmholtz(contrast: float, n_systems: int) -> None:
         f"Missed: not solved within {MOST_STEPS} steps, whose applications count all the same.",
     )
     deflated = partial(gcrodr, m=40, k=15)
-    for medium in ("modes", "random"):
-        settings = {"wave_number": 50.0, "contrast": contrast, "medium": medium}
-        sequence = drawn("helmholtz", (96, 96), n_systems, "wave_number", **settings)
-        squares, systems = sequence.fields**2, sequence.systems
-        family = make_family("helmholtz", **settings)
-        mean = family.systems(
-            family.grid((96, 96)), {"wave_number": np.sqrt(squares.mean(axis=0))[None]}
-        ).matrix(0)
-        orders: dict[str, Ordering | None] = {
-            "as drawn": None,
-            "greedy": order_fields(squares, method="greedy", features=None, chain_length=None),
-        }
-        recycled: dict[str, float] = {}
-        shared = Factorised(mean, lag="shared")
-        plain = partial(solve_sequence, systems, rtol=1e-6, maxiter=MOST_STEPS)
-        solvers: list[tuple[str, Sequence[str], Callable[..., SequenceResult]]] = [
-            ("GMRES(40), shared LU", ["as drawn"], partial(plain, preconditioner=shared)),
-            (
-                "GCRO-DR(40, 15), shared LU",
-                list(orders),
-                partial(plain, solver=deflated, preconditioner=shared),
-            ),
-            ("GMRES(40), lagged LU", list(orders), partial(plain, preconditioner=_lagged)),
-        ]
-        for solver, wanted, run in solvers:
-            for name in wanted:
-                is_recycled = solver.startswith("GCRO")
-                space = {"recycle": RecycleSpace(15, gives_up=False)} if is_recycled else {}
-                order = orders[name]
-                result, counts, _ = timed(partial(run, order=order, **space))
-                made = sum(record.is_preconditioner_new for record in result.records)
-                hop = 1.0 if order is None else order.gain
-                mean_count, missed = float(counts.mean()), len(result.unconverged)
-                table.add(medium, solver, name, hop, mean_count, made or "1 for all", missed)
-                if is_recycled:
-                    recycled[name] = mean_count
-                table.write()
-        table.judge(
-            f"{medium}: sorted over unsorted", recycled["greedy"] / recycled["as drawn"], 0.85
-        )
-        table.write()
+    settings = {"wave_number": 50.0, "contrast": contrast, "medium": medium}
+    sequence = drawn("helmholtz", (96, 96), n_systems, "wave_number", **settings)
+    squares, systems = sequence.fields**2, sequence.systems
+    family = make_family("helmholtz", **settings)
+    mean = family.systems(
+        family.grid((96, 96)), {"wave_number": np.sqrt(squares.mean(axis=0))[None]}
+    ).matrix(0)
+    orders: dict[str, Ordering | None] = {
+        "as drawn": None,
+        "greedy": order_fields(squares, method="greedy", features=None, chain_length=None),
+    }
+    recycled: dict[str, float] = {}
+    shared = Factorised(mean, lag="shared")
+    plain = partial(solve_sequence, systems, rtol=1e-6, maxiter=MOST_STEPS)
+    solvers: list[tuple[str, Sequence[str], Callable[..., SequenceResult]]] = [
+        (
+            "GCRO-DR(40, 15), shared LU",
+            list(orders),
+            partial(plain, solver=deflated, preconditioner=shared),
+        ),
+        ("GMRES(40), lagged LU", list(orders), partial(plain, preconditioner=_lagged)),
+        ("GMRES(40), shared LU", ["as drawn"], partial(plain, preconditioner=shared)),
+    ]
+    for solver, wanted, run in solvers:
+        for name in wanted:
+            is_recycled = solver.startswith("GCRO")
+            space = {"recycle": RecycleSpace(15, gives_up=False)} if is_recycled else {}
+            order = orders[name]
+            result, counts, _ = timed(partial(run, order=order, **space))
+            made = sum(record.is_preconditioner_new for record in result.records)
+            hop = 1.0 if order is None else order.gain
+            mean_count, missed = float(counts.mean()), len(result.unconverged)
+            table.add(medium, solver, name, hop, mean_count, made or "1 for all", missed)
+            if is_recycled:
+                recycled[name] = mean_count
+            table.write()
+    table.judge(f"{medium}: sorted over unsorted", recycled["greedy"] / recycled["as drawn"], 0.85)
+    table.write()
 
 
 def _lagged(A: Matrix) -> Factorised:
@@ -294,9 +291,13 @@ def ratios(n_systems: int) -> None:
 CASES: dict[str, Callable[[], None]] = {
     "darcy-2500": partial(darcy, 52, 40, 10, 225.0),
     "darcy-10000": partial(darcy, 102, 40, 4, 700.0),
-    "helmholtz-0.2": partial(helmholtz, 0.2, 60),
-    "helmholtz-0.4": partial(helmholtz, 0.4, 60),
-    "helmholtz-0.8": partial(helmholtz, 0.8, 12),
+    "darcy-10000-few": partial(darcy, 102, 4, 4, 700.0),
+    "helmholtz-0.2-modes": partial(helmholtz, 0.2, "modes", 60),
+    "helmholtz-0.2-random": partial(helmholtz, 0.2, "random", 60),
+    "helmholtz-0.4-modes": partial(helmholtz, 0.4, "modes", 30),
+    "helmholtz-0.4-random": partial(helmholtz, 0.4, "random", 30),
+    "helmholtz-0.8-modes": partial(helmholtz, 0.8, "modes", 12),
+    "helmholtz-0.8-random": partial(helmholtz, 0.8, "random", 12),
     "delta": partial(delta, 20),
     "ratios": partial(ratios, 4),
 }
