@@ -48,10 +48,10 @@ def test_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "operators.mri.Sense" in (tmp_path / "html" / "api.html").read_text()
-    shown = (tmp_path / "html" / "benchmarks.html").read_text()
+    shown = html.unescape((tmp_path / "html" / "benchmarks.html").read_text())
     for result in (ROOT / "benchmarks" / "results").glob("*.md"):
         title = result.read_text().splitlines()[0].removeprefix("# ")
-        assert html.escape(title, quote=False) in shown
+        assert title in shown
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
