@@ -66,7 +66,7 @@ def stencil_cg(
     --------
     >>> from solvers.preconditioners import diffusion_stencil
     >>> stencil = diffusion_stencil(np.ones((1, 4)), (1.0,))
-    >>> x, iterations = stencil_cg(stencil, np.array([[1.0, 0.0, 0.0, 5.0]]))
+    >>> x, iterations = stencil_cg(stencil, np.array([[1.0, 0.0, 0.0, 9.0]]))
     >>> x.round(9).tolist(), iterations.tolist()
     ([[1.0, 2.0, 3.0, 4.0]], [4])
     """

@@ -47,7 +47,9 @@ def begin(plan: Plan, path: Path, workers: int, *options: str) -> subprocess.Pop
     arguments = ["-n", plan.n_samples, "--grid", plan.shape[0], "--solver", plan.solver]
     arguments += ["--chain", plan.chain_length, "--seed", plan.seed, "--tol", plan.tolerance]
     arguments += ["--sort", plan.sort, "--workers", workers, "-o", path, *options]
-    call = "from inverse.cli import main; main()"
+    # Jobs that a script starts in the background inherit an interrupt that is ignored.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    call = f"{heed}; from inverse.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", call, "pde", "generate", plan.family, *map(str, arguments)],
         start_new_session=True,
